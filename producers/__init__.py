@@ -1,0 +1,1 @@
+"""Device bytes in, raw topics out."""

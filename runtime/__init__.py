@@ -1,0 +1,1 @@
+"""What every process needs to run: settings, Kafka, the device registry, logging, health."""

@@ -1,0 +1,56 @@
+"""Probes and metrics of a process: /health, /ready and /metrics, from a thread of its own."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+
+from runtime.settings import HealthSettings
+
+Probe = Callable[[], str]
+"""Returns "" when all is well, else one sentence that says what is not."""
+
+
+@contextlib.contextmanager
+def health(settings: HealthSettings, *, ready: Probe, alive: Probe = str) -> Iterator[None]:
+    """Answer probes while the block runs.
+
+    A thread and not the event loop answers, so that a process whose loop hangs can still be told from a dead one.
+    `ready`: may traffic come. `alive`: if not, the process should be killed and started anew.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:  # the name is http.server's
+            path = self.path.partition("?")[0]
+            if path == "/metrics":
+                self._answer(200, generate_latest(REGISTRY), CONTENT_TYPE_LATEST)
+            elif probe := {"/health": alive, "/ready": ready}.get(path):
+                trouble = probe()
+                self._answer(503 if trouble else 200, f"{trouble or 'ok'}\n".encode(), "text/plain")
+            else:
+                self._answer(404, b"try /health, /ready or /metrics\n", "text/plain")
+
+        def _answer(self, status: int, body: bytes, content_type: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Probes come every few seconds; a line for each would bury the rest."""
+
+    server = ThreadingHTTPServer((settings.host, settings.port), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,165 @@
+"""Publisher: records onto the log, each acknowledged by the broker before anybody is told so."""
+
+import asyncio
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Self
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from runtime.settings import KafkaSettings
+
+
+class PublishError(Exception):
+    """A record is not on the log, as far as we know."""
+
+    retriable: bool = True
+    """Whether the same record may succeed later."""
+
+
+class Overloaded(PublishError):
+    """The queue of unacknowledged records is full; nothing of the record was kept."""
+
+
+class Undelivered(PublishError):
+    """The broker did not acknowledge in time. The record may still be on the log."""
+
+
+class TooLarge(PublishError):
+    """The record is larger than its topic takes."""
+
+    retriable = False
+
+
+class Broken(PublishError):
+    """The producer cannot go on without a gap; the process must end, and start again from its committed offset."""
+
+    retriable = False
+
+
+class Publisher:
+    """An idempotent Kafka producer for asyncio.
+
+    Memory is bounded by `max_queued_bytes`: beyond it, `send` raises `Overloaded`. Equal keys land on equal partitions
+    in every client (`murmur2`).
+
+    Args:
+        kafka: where, and as whom.
+        delivery_timeout: seconds until a record is given up as `Undelivered`; 0 never gives up, and then the first
+            record that fails for good makes every later one fail too (`Broken`), so that no gap can arise.
+        max_record_bytes: the largest record that is handed to librdkafka.
+
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        *,
+        delivery_timeout: float,
+        max_record_bytes: int = 2 << 20,
+        max_queued_bytes: int = 64 << 20,
+        linger_ms: float = 2,
+    ) -> None:
+        gapless = delivery_timeout == 0
+        self._options = kafka.librdkafka() | {
+            "enable.idempotence": True,
+            "enable.gapless.guarantee": gapless,
+            "message.timeout.ms": int(delivery_timeout * 1000),
+            "partitioner": "murmur2_random",
+            "message.max.bytes": max_record_bytes,
+            "queue.buffering.max.kbytes": max_queued_bytes >> 10,
+            "linger.ms": linger_ms,
+            "compression.type": "lz4",
+        }
+        self._max_record_bytes = max_record_bytes
+        self._acknowledged: deque[tuple[asyncio.Future[None], KafkaError | None]] = deque()
+        self._stopping = threading.Event()
+        self.error: str = ""
+        """What broke the producer for good, or ""."""
+
+    async def __aenter__(self) -> Self:
+        """Start the producer. It connects in the background, and goes on trying."""
+        self._loop = asyncio.get_running_loop()
+        self._producer = Producer(self._options, error_cb=self._on_error)
+        self._thread = threading.Thread(target=self._poll, name="publisher", daemon=True)
+        self._thread.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Give queued records up to ten seconds to be acknowledged, then stop."""
+        await self._loop.run_in_executor(None, self._producer.flush, 10)
+        self._stopping.set()
+        await self._loop.run_in_executor(None, self._thread.join)
+        self._settle()
+
+    def send(
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+        partition: int = -1,
+        timestamp_ms: int = 0,
+    ) -> asyncio.Future[None]:
+        """Queue a record; the future is done when the broker has it on all in-sync replicas.
+
+        Records of one partition are acknowledged in the order they were sent. Cancelling the future takes nothing back.
+
+        Raises:
+            Overloaded: the queue is full.
+            TooLarge: the value alone exceeds the limit.
+
+        """
+        if value is not None and len(value) > self._max_record_bytes - 4096:
+            raise TooLarge(f"{len(value)} bytes; {topic} takes {self._max_record_bytes - 4096}")
+        future: asyncio.Future[None] = self._loop.create_future()
+
+        def delivered(error: KafkaError | None, _: Any) -> None:
+            self._acknowledged.append((future, error))
+
+        try:
+            self._producer.produce(
+                topic, value, key, partition, delivered, timestamp=timestamp_ms, headers=list(headers)
+            )
+        except BufferError as error:
+            raise Overloaded("too many records wait for the broker's acknowledgement") from error
+        except KafkaException as error:
+            raise _translated(error.args[0]) from error
+        return future
+
+    def _poll(self) -> None:
+        # One wake-up of the loop for all the acknowledgements that one poll brought.
+        while not self._stopping.is_set():
+            self._producer.poll(0.1)
+            if self._acknowledged:
+                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                    self._loop.call_soon_threadsafe(self._settle)
+
+    def _settle(self) -> None:
+        while self._acknowledged:
+            future, error = self._acknowledged.popleft()
+            if future.cancelled():
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(_translated(error))
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.fatal():
+            self.error = str(error)
+
+
+def _translated(error: KafkaError) -> PublishError:
+    if error.fatal():
+        return Broken(error.str())
+    match error.code():
+        case KafkaError.MSG_SIZE_TOO_LARGE | KafkaError.RECORD_LIST_TOO_LARGE:
+            return TooLarge(error.str())
+        case KafkaError._QUEUE_FULL:  # noqa: SLF001 - librdkafka's name for a local error
+            return Overloaded(error.str())
+        case _:
+            return Undelivered(error.str())

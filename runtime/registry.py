@@ -1,0 +1,174 @@
+"""Registry: every known device, held in memory, kept current from the compacted topic `devices`."""
+
+import threading
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from typing import Any, Protocol, Self
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from runtime.settings import KafkaSettings
+from schemas.codec import Undecodable, decode
+from schemas.device import Device
+from schemas.topics import DEVICES
+
+log = structlog.get_logger()
+
+
+class Devices(Protocol):
+    """What an edge or a processor asks of the registry. Every answer comes from memory, at once."""
+
+    def by_id(self, tenant: str, device: str) -> Device | None:
+        """The enabled device of that id."""
+
+    def by_token(self, token: str) -> Device | None:
+        """The enabled device that this access token belongs to."""
+
+    def by_certificate(self, der: bytes) -> Device | None:
+        """The enabled device that this X.509 certificate (DER) was registered for."""
+
+
+class DeviceTable:
+    """The devices in memory, by each thing that a device can be known by.
+
+    A credential belongs to the device that named it last. Memory: about 1 KB a device with one credential.
+    """
+
+    def __init__(self, devices: Iterable[Device] = ()) -> None:
+        self._by_id: dict[tuple[str, str], Device] = {}
+        self._by_credential: dict[str, Device] = {}
+        for device in devices:
+            self.put(device)
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def put(self, device: Device) -> None:
+        """Add a device, or replace what was known about it."""
+        self.remove(device.tenant, device.device)
+        self._by_id[device.tenant, device.device] = device
+        for credential in _credentials(device):
+            self._by_credential[credential] = device
+
+    def remove(self, tenant: str, device: str) -> None:
+        """Forget a device, if it was known."""
+        known = self._by_id.pop((tenant, device), None)
+        for credential in _credentials(known) if known else ():
+            if self._by_credential.get(credential) is known:
+                del self._by_credential[credential]
+
+    def by_id(self, tenant: str, device: str) -> Device | None:
+        """The enabled device of that id."""
+        return _enabled(self._by_id.get((tenant, device)))
+
+    def by_token(self, token: str) -> Device | None:
+        """The enabled device that this access token belongs to."""
+        # The hash of a guess says nothing about the hash that is stored: a plain look-up leaks no timing of use.
+        return _enabled(self._by_credential.get(sha256(token.encode()).hexdigest()))
+
+    def by_certificate(self, der: bytes) -> Device | None:
+        """The enabled device that this X.509 certificate (DER) was registered for."""
+        return _enabled(self._by_credential.get("x509:" + sha256(der).hexdigest()))
+
+
+def _enabled(device: Device | None) -> Device | None:
+    return device if device is not None and device.enabled else None
+
+
+def _credentials(device: Device) -> list[str]:
+    return [*device.token_sha256s, *("x509:" + digest for digest in device.certificate_sha256s)]
+
+
+class Registry(DeviceTable):
+    """The device table of this process, current within a moment of `headrace devices apply`.
+
+    `with Registry(kafka) as devices:` returns when the whole topic was read once; a thread follows it from then on.
+    """
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        super().__init__()
+        self._kafka = kafka
+        self._stopping = threading.Event()
+        self._loaded = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="registry", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Read the topic to its end.
+
+        Raises:
+            RuntimeError: the topic does not exist, or Kafka refused.
+
+        """
+        self._thread.start()
+        self._loaded.wait()
+        if self._failure is not None:
+            raise RuntimeError(f"cannot read the device registry: {self._failure}") from self._failure
+        log.info("registry loaded", devices=len(self))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop following the topic."""
+        self._stopping.set()
+        self._thread.join()
+
+    @property
+    def trouble(self) -> str:
+        """Why the table is no longer current, or ""."""
+        return f"the device registry stopped: {self._failure}" if self._failure is not None else ""
+
+    def _run(self) -> None:
+        try:
+            self._follow()
+        except RuntimeError as error:
+            self._failure = error
+        finally:
+            self._loaded.set()
+
+    def _follow(self) -> None:
+        consumer = Consumer(
+            self._kafka.librdkafka()
+            | {
+                "group.id": "headrace-registry-unused",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+            },
+        )
+        try:
+            unread = _assign_all(consumer)
+            while not self._stopping.is_set():
+                for message in consumer.consume(1000, 0.2):
+                    error = message.error()
+                    if error is None:
+                        self._take(message)
+                    elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's name
+                        unread.discard(message.partition())
+                    elif not error.retriable():
+                        raise RuntimeError(error.str())
+                if not unread and not self._loaded.is_set():
+                    self._loaded.set()
+        finally:
+            consumer.close()
+
+    def _take(self, message: Message) -> None:
+        key = (message.key() or b"").decode(errors="replace")
+        value = message.value()
+        if value is None:
+            tenant, _, device = key.partition("/")
+            self.remove(tenant, device)
+            return
+        try:
+            self.put(decode(Device, value))
+        except Undecodable as error:
+            # Skipped, not fatal: one bad entry must not keep the other devices from speaking.
+            log.error("registry entry ignored", key=key, offset=message.offset(), error=str(error))
+
+
+def _assign_all(consumer: Consumer) -> set[int]:
+    metadata: Any = consumer.list_topics(DEVICES, timeout=30)
+    partitions: Mapping[int, Any] = metadata.topics[DEVICES].partitions
+    if not partitions:
+        raise RuntimeError(f"topic {DEVICES} does not exist; `headrace topics apply` creates it")
+    consumer.assign([TopicPartition(DEVICES, number, 0) for number in partitions])
+    return set(partitions)

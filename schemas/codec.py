@@ -1,0 +1,83 @@
+"""Records to Avro bytes and back; every message names the schema that wrote it."""
+
+import io
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any, TypeVar
+
+import fastavro
+import msgspec
+from fastavro.schema import fingerprint, to_parsing_canonical_form
+
+MARKER = b"\xc3\x01"
+"""What single-object encoding begins with (Avro 1.11 specification, "Single-object encoding")."""
+
+_HEADER_LENGTH = len(MARKER) + 8
+
+
+class Undecodable(ValueError):
+    """The bytes are no record of ours. The same bytes would fail again."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A record that travels alone; its schema is the newest `<stem>.v<n>.avsc` beside its module."""
+
+
+R = TypeVar("R", bound=Record)
+
+
+def encode(record: Record) -> bytes:
+    """The record in single-object encoding: marker, fingerprint of the writer's schema, Avro binary."""
+    schema, header = _newest(type(record))
+    buffer = io.BytesIO()
+    buffer.write(header)
+    fastavro.schemaless_writer(buffer, schema, msgspec.structs.asdict(record))
+    return buffer.getvalue()
+
+
+def decode(record: type[R], data: bytes) -> R:
+    """Read bytes that any released version of the record's schema wrote.
+
+    Raises:
+        Undecodable: no marker, an unknown fingerprint, or bytes that do not fit the schema they name.
+
+    """
+    if data[:2] != MARKER:
+        raise Undecodable("not in Avro single-object encoding")
+    writer = _writers(record).get(data[2:_HEADER_LENGTH])
+    if writer is None:
+        raise Undecodable(f"written by an unknown schema, fingerprint {data[2:_HEADER_LENGTH].hex()}")
+    buffer = io.BytesIO(data)
+    buffer.seek(_HEADER_LENGTH)
+    try:
+        fields: Any = fastavro.schemaless_reader(buffer, writer, _newest(record)[0])
+        return record(**fields)
+    except (ValueError, EOFError, IndexError, TypeError, KeyError, OverflowError) as error:
+        raise Undecodable(f"not a {record.__name__}: {error}") from error
+
+
+@cache
+def _newest(record: type[Record]) -> tuple[Any, bytes]:
+    schema = _versions(record)[-1]
+    return schema, MARKER + _fingerprint(schema)
+
+
+@cache
+def _writers(record: type[Record]) -> Mapping[bytes, Any]:
+    return {_fingerprint(schema): schema for schema in _versions(record)}
+
+
+@cache
+def _versions(record: type[Record]) -> list[Any]:
+    """Every version of a record's schema, oldest first."""
+    stem = record.__module__.rpartition(".")[2]
+    files = [f for f in resources.files("schemas").iterdir() if f.name.startswith(f"{stem}.v")]
+    files.sort(key=lambda f: int(f.name.split(".")[1][1:]))
+    return [fastavro.parse_schema(json.loads(f.read_text())) for f in files]
+
+
+def _fingerprint(schema: Any) -> bytes:
+    # fastavro gives the CRC-64-AVRO as the hex of its little-endian bytes: what the header wants.
+    return bytes.fromhex(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))

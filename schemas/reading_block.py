@@ -1,0 +1,180 @@
+"""ReadingBlock: what one run of a raw partition became, one Arrow row a message, readings nested."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+import pyarrow as pa
+
+from schemas.reading import Reading
+
+_TERM = pa.dictionary(pa.int32(), pa.string())
+_TIME = pa.timestamp("us", "UTC")
+
+READING = pa.struct(
+    [
+        pa.field("quantity", _TERM),
+        pa.field("sensor", _TERM),
+        pa.field("unit", _TERM),
+        pa.field("measured_at", _TIME),
+        pa.field("kind", _TERM),
+        pa.field("number", pa.float64()),
+        pa.field("integer", pa.int64()),
+        pa.field("text", pa.string()),
+    ],
+)
+
+SCHEMA = pa.schema(
+    [
+        pa.field("offset", pa.int64()),
+        pa.field("fate", _TERM),
+        pa.field("identity", pa.binary(16)),
+        pa.field("message_id", pa.string()),
+        pa.field("tenant", _TERM),
+        pa.field("device", _TERM),
+        pa.field("dialect", _TERM),
+        pa.field("received_at", _TIME),
+        pa.field("logged_at", pa.timestamp("ms", "UTC")),
+        pa.field("traceparent", pa.string()),
+        pa.field("tracestate", pa.string()),
+        pa.field("place", _TERM),
+        pa.field("labels", _TERM),
+        pa.field("reason", _TERM),
+        pa.field("error", pa.string()),
+        pa.field("body", pa.binary()),
+        pa.field("readings", pa.list_(READING)),
+    ],
+)
+"""Columns are only ever added, so a reader of this version reads every older block."""
+
+
+class NotABlock(ValueError):
+    """The bytes are no block of ours. The same bytes would fail again."""
+
+
+class Fate(StrEnum):
+    """What became of an accepted message: exactly one of these."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    DEAD_LETTER = "dead_letter"
+
+
+class MessageRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One message and its fate; the fields follow `SCHEMA`."""
+
+    offset: int
+    fate: Fate
+    logged_at: int
+    """Milliseconds since 1970, UTC, by the broker's clock."""
+    dialect: str
+    identity: bytes = bytes(16)
+    message_id: str = ""
+    tenant: str = ""
+    device: str = ""
+    received_at: int = 0
+    """Microseconds since 1970, UTC, by the edge's clock."""
+    traceparent: str = ""
+    tracestate: str = ""
+    place: str = ""
+    labels: str = "{}"
+    """A JSON object of strings."""
+    reason: str = ""
+    error: str = ""
+    body: bytes = b""
+    """The untouched record, of a dead letter only."""
+    readings: Sequence[Reading] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Which raw records a block covers: every offset from `first` to `last`, and nothing else."""
+
+    topic: str
+    topic_id: str
+    """Kafka's own id of the raw topic: another one after the topic was deleted and created again."""
+    partition: int
+    first: int
+    last: int
+    time: int
+    """The log's time at `last`: the newest Kafka timestamp so far, in milliseconds since 1970."""
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        """The Kafka headers that carry this span beside the block."""
+        values = (self.topic, self.topic_id, self.partition, self.first, self.last, self.time)
+        return [(name, str(value).encode()) for name, value in zip(_HEADERS, values, strict=True)]
+
+    @classmethod
+    def of(cls, headers: Iterable[tuple[str, bytes | None]] | None) -> "Span":
+        """Read the span of a record back from its Kafka headers.
+
+        Raises:
+            NotABlock: a header is missing or is no number.
+
+        """
+        found = dict(headers or ())
+        try:
+            topic, topic_id, *numbers = [(found[name] or b"").decode() for name in _HEADERS]
+            partition, first, last, time = map(int, numbers)
+        except (KeyError, ValueError) as error:
+            raise NotABlock(f"its headers name no range of raw records: {error}") from error
+        return cls(topic=topic, topic_id=topic_id, partition=partition, first=first, last=last, time=time)
+
+
+_HEADERS = (
+    "origin-topic",
+    "origin-topic-id",
+    "origin-partition",
+    "origin-first",
+    "origin-last",
+    "origin-time",
+)
+
+
+def encode(rows: Sequence[MessageRow]) -> bytes:
+    """The rows as one Arrow record batch in IPC stream format, strings that repeat dictionary-encoded."""
+    readings = [reading for row in rows for reading in row.readings]
+    offsets = [0]
+    for row in rows:
+        offsets.append(offsets[-1] + len(row.readings))
+    columns = [
+        pa.array([getattr(row, field.name) for row in rows], field.type)
+        for field in SCHEMA
+        if field.name != "readings"
+    ]
+    nested = [pa.array([getattr(r, field.name) for r in readings], field.type) for field in READING]
+    columns.append(
+        pa.ListArray.from_arrays(
+            pa.array(offsets, pa.int32()), pa.StructArray.from_arrays(nested, fields=list(READING))
+        ),
+    )
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, SCHEMA) as writer:
+        writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def decode(data: bytes) -> pa.RecordBatch:
+    """One record batch in `SCHEMA`, from bytes that any released version wrote.
+
+    Raises:
+        NotABlock: not Arrow, not exactly one batch, or columns of another type.
+
+    """
+    try:
+        with pa.ipc.open_stream(data) as reader:
+            batches = list(reader)
+        (batch,) = batches
+        columns = [_column(batch, field) for field in SCHEMA]
+        return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, OSError) as error:
+        raise NotABlock(f"not a block of readings: {error}") from error
+
+
+def _column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
+    index = batch.schema.get_field_index(field.name)
+    if index < 0:
+        return pa.nulls(batch.num_rows, field.type)
+    column = batch.column(index)
+    return column if column.type == field.type else column.cast(field.type)
