@@ -162,7 +162,7 @@ class Registry(DeviceTable):
             self.put(decode(Device, value))
         except Undecodable as error:
             # Skipped, not fatal: one bad entry must not keep the other devices from speaking.
-            log.error("registry entry ignored", key=key, offset=message.offset(), error=str(error))
+            log.warning("registry entry ignored", key=key, offset=message.offset(), error=str(error))
 
 
 def _assign_all(consumer: Consumer) -> set[int]:

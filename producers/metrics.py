@@ -1,0 +1,38 @@
+"""Every metric that an edge exposes."""
+
+from enum import StrEnum
+
+from prometheus_client import Counter, Histogram
+
+
+class Outcome(StrEnum):
+    """What a client was told about a message: exactly one of these."""
+
+    ACCEPTED = "accepted"
+    UNAUTHORISED = "unauthorised"
+    """No credential, or one that nobody has."""
+    UNKNOWN = "unknown"
+    """The twin, component or path does not exist."""
+    MALFORMED = "malformed"
+    """Not JSON, not the dialect's shape, a wrong media type, a missing header."""
+    TOO_LARGE = "too_large"
+    UNAVAILABLE = "unavailable"
+    """Kafka did not acknowledge in time, or too much waits for it: the same message may succeed later."""
+
+
+MESSAGES = Counter(
+    "headrace_edge_messages",
+    "Messages by what the client was told; a refused request counts as one.",
+    ["dialect", "outcome"],
+)
+SECONDS = Histogram(
+    "headrace_edge_request_seconds",
+    "From the whole request to its answer.",
+    ["dialect"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+
+
+def count(dialect: str, outcome: Outcome, messages: int = 1) -> None:
+    """Count the one fate of a request's messages at the door."""
+    MESSAGES.labels(dialect, outcome.value).inc(messages)
