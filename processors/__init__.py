@@ -1,0 +1,1 @@
+"""Raw topics in, clean readings out."""

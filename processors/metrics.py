@@ -1,0 +1,33 @@
+"""Every metric that a processor exposes."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+MESSAGES = Counter(
+    "headrace_process_messages",
+    "Messages by fate; after a restart some are counted again, what is stored is in ClickHouse's table messages.",
+    ["dialect", "fate"],
+)
+READINGS = Counter("headrace_process_readings", "Readings emitted.", ["dialect"])
+DEAD_LETTERS = Counter(
+    "headrace_process_dead_letters", "Messages that could not be used.", ["dialect", "reason"]
+)
+BLOCKS = Counter("headrace_process_blocks", "Blocks emitted.")
+BLOCK_BYTES = Histogram(
+    "headrace_process_block_bytes", "Size of a block.", buckets=[1 << n for n in range(10, 24, 2)]
+)
+CHUNK_SECONDS = Histogram(
+    "headrace_process_chunk_seconds", "From a chunk of raw records to its blocks, ready to send."
+)
+REDELIVERED = Counter("headrace_process_redelivered", "Raw records that Faust delivered again, dropped.")
+RESEEKS = Counter(
+    "headrace_process_reseeks", "Times that Faust left out raw records, and was sent back to them."
+)
+HOLES = Counter(
+    "headrace_process_log_holes", "Offsets that are gone from a raw topic before they were processed."
+)
+REMEMBERED = Gauge(
+    "headrace_process_remembered_identities", "Identities in the de-duplication window.", ["partition"]
+)
+REBUILD_SECONDS = Histogram(
+    "headrace_process_window_rebuild_seconds", "Rebuilding a partition's window from `readings`."
+)

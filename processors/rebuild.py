@@ -1,0 +1,98 @@
+"""Rebuild a de-duplication window from what was emitted: the blocks in `readings`."""
+
+import time
+from typing import Any
+
+import pyarrow.compute as pc
+import structlog
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from processors import metrics
+from processors.dedupe import Window
+from processors.refine import Source
+from runtime.settings import KafkaSettings
+from schemas.reading_block import Fate, NotABlock, Span, decode
+from schemas.topics import READINGS
+
+log = structlog.get_logger()
+
+READ_TIMEOUT_SECONDS = 60
+
+
+class RebuildFailed(RuntimeError):
+    """Kafka stopped answering in the middle of it. Another attempt may succeed."""
+
+
+def rebuild(kafka: KafkaSettings, source: Source, *, seconds: int, before: int, logged_at: int) -> Window:
+    """The window as it was when the raw record at offset `before`, logged at `logged_at`, was about to be processed.
+
+    Reads the blocks of this raw partition that are young enough to matter, up to the log's present end. Blocking: call it in
+    a thread.
+    """
+    began = time.perf_counter()
+    window = Window(seconds=seconds)
+    consumer = Consumer(
+        kafka.librdkafka()
+        | {
+            "group.id": "headrace-rebuild-unused",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+        }
+    )
+    try:
+        # A slice is forgotten as a whole, so what matters can be a slice older than the window.
+        since = max(0, logged_at - 2 * seconds * 1000)
+        target = TopicPartition(READINGS, source.partition, since)
+        start = consumer.offsets_for_times([target], timeout=READ_TIMEOUT_SECONDS)[0].offset
+        end = consumer.get_watermark_offsets(target, timeout=READ_TIMEOUT_SECONDS)[1]
+        if 0 <= start < end:
+            consumer.assign([TopicPartition(READINGS, source.partition, start)])
+            _read(consumer, source, window, before, end)
+    except KafkaException as error:
+        raise RebuildFailed(str(error)) from error
+    finally:
+        consumer.close()
+    took = time.perf_counter() - began
+    metrics.REBUILD_SECONDS.observe(took)
+    log.info(
+        "window rebuilt", topic=source.topic, partition=source.partition, identities=len(window), seconds=took
+    )
+    return window
+
+
+def _read(consumer: Consumer, source: Source, window: Window, before: int, end: int) -> None:
+    emitted = -1
+    deadline = time.monotonic() + READ_TIMEOUT_SECONDS
+    while True:
+        for message in consumer.consume(500, 0.5):
+            if message.error() is not None:
+                raise KafkaException(message.error())
+            emitted = _remember(message, source, window, before, emitted)
+            deadline = time.monotonic() + READ_TIMEOUT_SECONDS
+        if consumer.position([TopicPartition(READINGS, source.partition)])[0].offset >= end:
+            return
+        if time.monotonic() > deadline:
+            raise RebuildFailed(f"no record of {READINGS}-{source.partition} for {READ_TIMEOUT_SECONDS} s")
+
+
+def _remember(message: Any, source: Source, window: Window, before: int, emitted: int) -> int:
+    """Take a block into the window; returns the greatest offset that was emitted so far.
+
+    Of a message that was emitted twice the first emission counts, as it does for the sink.
+    """
+    try:
+        span = Span.of(message.headers())
+        if (span.topic, span.topic_id) != (source.topic, source.topic_id) or span.last <= emitted:
+            return emitted
+        batch = decode(message.value())
+    except NotABlock:
+        return emitted  # the sink counts it
+    offsets = batch.column("offset")
+    wanted = pc.and_(pc.greater(offsets, emitted), pc.less(offsets, before))
+    stored = batch.filter(pc.and_(wanted, pc.equal(batch.column("fate"), Fate.STORED.value)))
+    columns = (stored.column("identity"), stored.column("offset"), stored.column("logged_at").cast("int64"))
+    for identity, offset, logged_at in zip(*(column.to_pylist() for column in columns), strict=True):
+        window.remember(identity, offset, logged_at)
+    if span.last < before:
+        window.advance(span.time)
+    return span.last

@@ -1,0 +1,114 @@
+"""The sink process: its parts put together, run until told to stop."""
+
+import functools
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import structlog
+from confluent_kafka import Consumer
+
+from runtime import log as logging
+from runtime.health import health
+from runtime.settings import HealthSettings, KafkaSettings, LogSettings
+from runtime.topics import UnknownTopic, topic_ids
+from schemas.topics import READINGS
+from sinks.clickhouse import canary
+from sinks.clickhouse.client import connect
+from sinks.clickhouse.migrations import migrate
+from sinks.clickhouse.writer import ClickHouseSink
+from sinks.consumer import BlockConsumer
+from sinks.settings import ClickHouseSettings, SinkSettings
+from sinks.sink import Retryable
+
+log = structlog.get_logger()
+
+STUCK_SECONDS = 300.0
+
+T = TypeVar("T")
+
+
+def main() -> None:
+    """Run one sink until SIGTERM or SIGINT."""
+    kafka, clickhouse, settings = KafkaSettings(), ClickHouseSettings(), SinkSettings()
+    logging.configure(LogSettings())
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    running: list[BlockConsumer] = []
+
+    def ready() -> str:
+        return "" if running else "waiting for ClickHouse and Kafka"
+
+    def alive() -> str:
+        still = time.monotonic() - running[0].last_loop if running else 0.0
+        return f"the loop has not come round for {still:.0f} s" if still > STUCK_SECONDS else ""
+
+    with health(HealthSettings(), ready=ready, alive=alive):
+        sink = persistently(functools.partial(prepare, clickhouse, settings), stop, (Retryable,))
+        if sink is None:
+            return
+        ids = persistently(functools.partial(topic_ids, kafka, [READINGS], timeout=10), stop, (UnknownTopic,))
+        if ids is None:
+            return
+        consumer = BlockConsumer(
+            Consumer(consumer_options(kafka, settings)),
+            sink,
+            settings,
+            topic_id=ids[READINGS],
+            stopping=stop.is_set,
+        )
+        running.append(consumer)
+        consumer.run()
+    log.info("stopped")
+
+
+def prepare(clickhouse: ClickHouseSettings, settings: SinkSettings) -> ClickHouseSink:
+    """A sink whose tables are up to date and proven to de-duplicate.
+
+    Raises:
+        Retryable: ClickHouse is away.
+        Unwritable: a sentence for the operator.
+
+    """
+    client: Any = connect(clickhouse, insert_timeout=settings.insert_timeout)
+    for name in migrate(client, cluster=clickhouse.cluster):
+        log.info("migrated", file=name)
+    sink = ClickHouseSink(client, epoch=settings.epoch)
+    canary.check(client, sink)
+    log.info("de-duplication proven", server=client.server_version)
+    return sink
+
+
+def consumer_options(kafka: KafkaSettings, settings: SinkSettings) -> dict[str, Any]:
+    """The consumer's configuration: explicit offsets, strict about offsets that are gone, memory bounded."""
+    options = kafka.librdkafka() | {
+        "group.id": settings.group,
+        "enable.auto.commit": False,
+        # An offset that is no longer on the log means loss: an operator has to know, a default must not decide.
+        "auto.offset.reset": "error",
+        "queued.max.messages.kbytes": 65_536,
+        "fetch.message.max.bytes": 8 << 20,
+        "fetch.wait.max.ms": 100,
+        "session.timeout.ms": 10_000,
+        "heartbeat.interval.ms": 1_000,
+        "partition.assignment.strategy": "range",
+    }
+    if settings.instance:
+        options["group.instance.id"] = settings.instance
+    return options
+
+
+def persistently(
+    attempt: Callable[[], T], stop: threading.Event, weather: tuple[type[Exception], ...]
+) -> T | None:
+    """The attempt's result, tried every second until it comes; None if told to stop first."""
+    while not stop.is_set():
+        try:
+            return attempt()
+        except weather as error:
+            log.warning("waiting", reason=str(error))
+            stop.wait(1)
+    return None

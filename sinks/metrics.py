@@ -1,0 +1,24 @@
+"""Every metric that a sink exposes."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+ROWS = Counter("headrace_sink_rows", "Rows that ClickHouse acknowledged.", ["table"])
+BATCHES = Counter("headrace_sink_batches", "Batches written and committed.")
+REPLAYED = Counter(
+    "headrace_sink_batches_replayed", "Batches that an earlier owner had recorded, written once more."
+)
+REEMITTED = Counter(
+    "headrace_sink_messages_reemitted", "Messages dropped because their origin was stored already."
+)
+GAPS = Counter("headrace_sink_origin_gaps", "Blocks that do not begin where the one before ended.")
+RETRIES = Counter("headrace_sink_insert_retries", "Inserts that will be tried again.", ["code"])
+FENCED = Counter(
+    "headrace_sink_fenced", "Batches given up because the partition belongs to another sink now."
+)
+INSERT_SECONDS = Histogram("headrace_sink_insert_seconds", "One insert into one table.", ["table"])
+BUFFERED = Gauge("headrace_sink_buffered_bytes", "Bytes of blocks that wait to be written.")
+STORED_TIME = Gauge(
+    "headrace_sink_stored_log_time_seconds",
+    "Log time of the newest stored message; now minus this is the lag.",
+    ["topic"],
+)

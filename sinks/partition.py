@@ -1,0 +1,109 @@
+"""One partition of `readings` as a sink owns it: blocks gathered into batches, re-emitted messages dropped."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.reading_block import Span
+from sinks import metrics
+from sinks.progress import Progress
+from sinks.sink import Batch, Block
+
+
+class Partition:
+    """Gathers blocks, and says when which of them make a batch.
+
+    Args:
+        number: of the partition.
+        position: offset of the next block that is expected.
+        progress: as the last owner committed it.
+        monotonic: the clock, in seconds.
+
+    """
+
+    def __init__(
+        self,
+        number: int,
+        position: int,
+        progress: Progress,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.number = number
+        self.position = position
+        self.progress = progress
+        self.rows = 0
+        self.bytes = 0
+        self._monotonic = monotonic
+        self._since = 0.0
+        self._blocks: deque[tuple[int, Span, pa.RecordBatch]] = deque()
+
+    def add(self, offset: int, span: Span, messages: pa.RecordBatch) -> None:
+        """Append a consumed block."""
+        if not self._blocks:
+            self._since = self._monotonic()
+        self._blocks.append((offset, span, messages))
+        self.position = offset + 1
+        self.rows += _readings(messages)
+        self.bytes += messages.nbytes
+
+    def due(self, *, rows: int, size: int, seconds: float) -> bool:
+        """Whether a batch should be written now: full, old enough, or recorded by an earlier owner and complete."""
+        if self.progress.pending is not None:
+            return self.position > self.progress.pending[1]
+        if not self._blocks:
+            return False
+        return self.rows >= rows or self.bytes >= size or self._monotonic() - self._since >= seconds
+
+    def batch(self) -> tuple[Batch, Progress]:
+        """The next batch, and the progress once it is stored.
+
+        A batch that was recorded before is made of exactly the recorded blocks, against the watermarks of then: the same
+        rows in the same order, whoever makes it.
+        """
+        first, last = self.progress.pending or (self._blocks[0][0], self._blocks[-1][0])
+        stored = dict(self.progress.stored)
+        blocks = []
+        for offset, span, messages in self._blocks:
+            if first <= offset <= last:
+                blocks.append(Block(offset=offset, span=span, messages=_beyond(stored, span, messages)))
+                stored[span.topic_id] = max(span.last, stored.get(span.topic_id, -1))
+        batch = Batch(
+            topic_id=self.progress.topic_id, partition=self.number, first=first, last=last, blocks=blocks
+        )
+        return batch, msgspec.structs.replace(self.progress, stored=stored, pending=None)
+
+    def done(self, batch: Batch, progress: Progress) -> None:
+        """Forget the blocks of a batch that is stored and committed."""
+        while self._blocks and self._blocks[0][0] <= batch.last:
+            _, _, messages = self._blocks.popleft()
+            self.rows -= _readings(messages)
+            self.bytes -= messages.nbytes
+        self._since = self._monotonic()
+        self.progress = progress
+
+
+def _readings(messages: pa.RecordBatch) -> int:
+    return len(messages.column("readings").flatten())
+
+
+def _beyond(stored: Mapping[str, int], span: Span, messages: pa.RecordBatch) -> pa.RecordBatch:
+    """The messages whose origin is not stored yet.
+
+    Blocks of one emitter arrive in order and without gaps, so everything up to the watermark is a re-emission: by a
+    processor that was started again, by a zombie, with whatever chunk borders.
+    """
+    watermark = stored.get(span.topic_id)
+    if watermark is None:
+        return messages
+    if span.first > watermark + 1:
+        metrics.GAPS.inc()
+    if span.first > watermark:
+        return messages
+    fresh = messages.filter(pc.greater(messages.column("offset"), watermark))
+    metrics.REEMITTED.inc(messages.num_rows - fresh.num_rows)
+    return fresh
