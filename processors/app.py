@@ -130,7 +130,7 @@ def _credentials(kafka: KafkaSettings) -> Any:
 def main() -> None:
     """Run one processor until SIGTERM or SIGINT; exits with 1 on anything unexpected, nothing committed."""
     kafka, settings = KafkaSettings(), ProcessSettings()
-    logging.configure(LogSettings())
+    logging.configure(LogSettings(), quiet=("faust", "mode", "aiokafka", "processors.chunks"))
     joined = threading.Event()
     with Registry(kafka) as devices:
         app = build(kafka, settings, devices)

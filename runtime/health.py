@@ -1,9 +1,11 @@
 """Probes and metrics of a process: /health, /ready and /metrics, from a thread of its own."""
 
 import contextlib
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
@@ -11,6 +13,15 @@ from runtime.settings import HealthSettings
 
 Probe = Callable[[], str]
 """Returns "" when all is well, else one sentence that says what is not."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A prober that hangs up is no news; anything else is printed as http.server does."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 @contextlib.contextmanager
@@ -44,8 +55,7 @@ def health(settings: HealthSettings, *, ready: Probe, alive: Probe = str) -> Ite
         def log_message(self, *_: object) -> None:
             """Probes come every few seconds; a line for each would bury the rest."""
 
-    server = ThreadingHTTPServer((settings.host, settings.port), Handler)
-    server.daemon_threads = True
+    server = _Server((settings.host, settings.port), Handler)
     thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
     thread.start()
     try:

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Iterable
 
 import structlog
 
@@ -14,8 +15,8 @@ _SHARED: list[structlog.typing.Processor] = [
 ]
 
 
-def configure(settings: LogSettings) -> None:
-    """Send every event, ours and the libraries', through one renderer."""
+def configure(settings: LogSettings, *, quiet: Iterable[str] = ()) -> None:
+    """Send every event, ours and the libraries', through one renderer; of the `quiet` libraries only warnings."""
     renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
     if settings.format == "console":
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
@@ -38,3 +39,5 @@ def configure(settings: LogSettings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.level.upper())
+    for name in quiet:
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,12 +1,12 @@
 """Registry: every known device, held in memory, kept current from the compacted topic `devices`."""
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from typing import Any, Protocol, Self
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from runtime.settings import KafkaSettings
 from schemas.codec import Undecodable, decode
@@ -43,6 +43,10 @@ class DeviceTable:
 
     def __len__(self) -> int:
         return len(self._by_id)
+
+    def __iter__(self) -> Iterator[Device]:
+        """Every device, also those that are not enabled, as of now."""
+        return iter(list(self._by_id.values()))
 
     def put(self, device: Device) -> None:
         """Add a device, or replace what was known about it."""
@@ -121,7 +125,7 @@ class Registry(DeviceTable):
     def _run(self) -> None:
         try:
             self._follow()
-        except RuntimeError as error:
+        except (KafkaException, RuntimeError) as error:
             self._failure = error
         finally:
             self._loaded.set()
