@@ -62,17 +62,15 @@ def rebuild(kafka: KafkaSettings, source: Source, *, seconds: int, before: int, 
 
 def _read(consumer: Consumer, source: Source, window: Window, before: int, end: int) -> None:
     emitted = -1
-    deadline = time.monotonic() + READ_TIMEOUT_SECONDS
     while True:
-        for message in consumer.consume(500, 0.5):
-            if message.error() is not None:
-                raise KafkaException(message.error())
-            emitted = _remember(message, source, window, before, emitted)
-            deadline = time.monotonic() + READ_TIMEOUT_SECONDS
-        if consumer.position([TopicPartition(READINGS, source.partition)])[0].offset >= end:
-            return
-        if time.monotonic() > deadline:
+        message: Any = consumer.poll(READ_TIMEOUT_SECONDS)
+        if message is None:
             raise RebuildFailed(f"no record of {READINGS}-{source.partition} for {READ_TIMEOUT_SECONDS} s")
+        if message.error() is not None:
+            raise KafkaException(message.error())
+        emitted = _remember(message, source, window, before, emitted)
+        if message.offset() + 1 >= end:
+            return
 
 
 def _remember(message: Any, source: Source, window: Window, before: int, emitted: int) -> int:

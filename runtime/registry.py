@@ -7,6 +7,7 @@ from typing import Any, Protocol, Self
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from prometheus_client import Gauge
 
 from runtime.settings import KafkaSettings
 from schemas.codec import Undecodable, decode
@@ -14,6 +15,8 @@ from schemas.device import Device
 from schemas.topics import DEVICES
 
 log = structlog.get_logger()
+
+KNOWN = Gauge("headrace_registry_devices", "Devices that this process knows.")
 
 
 class Devices(Protocol):
@@ -150,7 +153,8 @@ class Registry(DeviceTable):
                         unread.discard(message.partition())
                     elif not error.retriable():
                         raise RuntimeError(error.str())
-                if not unread and not self._loaded.is_set():
+                KNOWN.set(len(self))
+                if not unread:
                     self._loaded.set()
         finally:
             consumer.close()

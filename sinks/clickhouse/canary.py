@@ -54,7 +54,7 @@ def check(client: Any, sink: ClickHouseSink) -> None:
 
 def _batch(device: str) -> Batch:
     now = time.time_ns() // 1_000_000
-    common = {
+    common: dict[str, Any] = {
         "logged_at": now,
         "dialect": "canary",
         "tenant": TENANT,

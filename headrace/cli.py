@@ -1,0 +1,99 @@
+"""The command line: `headrace up` for the whole stack on this machine, and one command per process."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from headrace import devices, topics
+
+_FIRST = """
+Usually first:
+
+- `headrace demo` sends telemetry through the whole stack, and proves that each message was stored once
+
+- `headrace up` runs the stack until Ctrl-C
+
+- `headrace devices apply .headrace/fleet.yaml` registers your own devices with it
+"""
+
+app = typer.Typer(
+    name="headrace",
+    help="Telemetry from device fleets into ClickHouse, over Kafka, exactly once.",
+    epilog=_FIRST,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+_PROCESSES = "The processes"
+"""Help panel of the commands that a deployment runs, one a container."""
+
+
+@app.command()
+def up(
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget the data of earlier runs.")] = False,
+    partitions: Annotated[
+        int | None, typer.Option(min=1, help="Partitions of each topic that scales.")
+    ] = None,
+) -> None:
+    """Run the whole stack on this machine: Kafka, ClickHouse and the four Headrace processes."""
+    from headrace.up import run  # noqa: PLC0415 - other commands do not wait for what this one imports
+
+    sys.exit(run(fresh=fresh, partitions=partitions))
+
+
+@app.command(rich_help_panel=_PROCESSES)
+def http() -> None:
+    """Take telemetry over HTTP: the Microsoft Graph and Azure Digital Twins dialects."""
+    from producers.http.server import main as serve  # noqa: PLC0415
+
+    serve()
+
+
+@app.command(rich_help_panel=_PROCESSES)
+def coap() -> None:
+    """Take telemetry over CoAP, also over DTLS: the ThingsBoard dialect."""
+    from producers.coap.server import main as serve  # noqa: PLC0415
+
+    serve()
+
+
+@app.command(rich_help_panel=_PROCESSES)
+def process() -> None:
+    """Turn raw messages into clean readings: normalised, each once, with what is known of the device."""
+    from processors.app import main as work  # noqa: PLC0415
+
+    work()
+
+
+@app.command(rich_help_panel=_PROCESSES)
+def sink() -> None:
+    """Store readings in ClickHouse, exactly once."""
+    from sinks.app import main as work  # noqa: PLC0415
+
+    work()
+
+
+@app.command()
+def demo(
+    messages: Annotated[int, typer.Option(min=30, help="How many to send, about.")] = 3000,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget the data of earlier runs.")] = False,
+) -> None:
+    """Send a fleet's telemetry through the whole stack, and prove that each message was stored once."""
+    try:
+        from headrace.demo.run import run  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        typer.echo(f"{error.name} is missing: pip install 'headrace[local]'", err=True)
+        raise typer.Exit(1) from error
+    sys.exit(run(messages=messages, fresh=fresh))
+
+
+app.add_typer(devices.app)
+app.add_typer(topics.app)
+
+
+def main() -> None:
+    """Run the command that the arguments name."""
+    app()

@@ -1,0 +1,100 @@
+"""A building's sensors, sent with Microsoft's own Graph SDK."""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from azure.core.credentials import AccessToken
+from msgraph_beta import GraphServiceClient
+from msgraph_beta.generated.models.o_data_errors.o_data_error import ODataError
+from msgraph_beta.generated.models.workplace_sensor_device_telemetry import WorkplaceSensorDeviceTelemetry
+from msgraph_beta.generated.models.workplace_sensor_type import WorkplaceSensorType
+from msgraph_beta.generated.workplace.sensor_devices.ingest_telemetry.ingest_telemetry_post_request_body import (
+    IngestTelemetryPostRequestBody,
+)
+
+from headrace.demo.errors import DemoError
+from headrace.demo.ledger import REPEATED, Ledger
+
+AT_ONCE = 4
+DEVICES_A_REQUEST = 20
+
+
+class StaticCredential:
+    """A credential as the SDKs want it, for a token that is known already."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def get_token(self, *_: str, **__: Any) -> AccessToken:
+        """The token, good for a day."""
+        return AccessToken(self._token, int(datetime.now(UTC).timestamp()) + 86_400)
+
+
+async def send(
+    url: str, token: str, devices: Sequence[str], messages: int, advance: Callable[[int], None]
+) -> Ledger:
+    """Send about so many messages, repeat a tenth of them, and make some mistakes."""
+    ledger = Ledger()
+    good, bad = _client(url, token), _client(url, "nobody's-token")
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def request(number: int) -> None:
+        chosen = [devices[(number + n) % len(devices)] for n in range(DEVICES_A_REQUEST)]
+        items = [_item(device, number) for device in chosen]
+        async with turns:
+            await _post(good, items)
+            ledger.accept(
+                ((item.device_id, "peopleCount", "peopleCount", float(item.int_value)) for item in items),
+                messages=len(items),
+            )
+            if random.random() < REPEATED:
+                await _post(good, items)
+                ledger.repeat(messages=len(items))
+        advance(len(items))
+
+    await asyncio.gather(*(request(number) for number in range(-(-messages // DEVICES_A_REQUEST))))
+    for client, items, code in (
+        (bad, [_item(devices[0], 0)], 401),
+        (good, [WorkplaceSensorDeviceTelemetry(device_id=devices[0])], 400),
+    ):
+        await _refused(client, items, code)
+        ledger.refuse()
+    return ledger
+
+
+def _client(url: str, token: str) -> GraphServiceClient:
+    client = GraphServiceClient(
+        credentials=StaticCredential(token), scopes=["https://graph.microsoft.com/.default"]
+    )
+    client.request_adapter.base_url = f"{url}/beta"
+    return client
+
+
+def _item(device: str, number: int) -> WorkplaceSensorDeviceTelemetry:
+    return WorkplaceSensorDeviceTelemetry(
+        device_id=device,
+        sensor_type=WorkplaceSensorType.PeopleCount,
+        int_value=number,
+        timestamp=datetime.now(UTC) - timedelta(milliseconds=number),
+    )
+
+
+async def _post(client: GraphServiceClient, items: list[WorkplaceSensorDeviceTelemetry]) -> None:
+    await client.workplace.sensor_devices.ingest_telemetry.post(
+        IngestTelemetryPostRequestBody(telemetry=items)
+    )
+
+
+async def _refused(
+    client: GraphServiceClient, items: list[WorkplaceSensorDeviceTelemetry], status: int
+) -> None:
+    try:
+        await _post(client, items)
+    except ODataError as error:
+        if error.response_status_code == status:
+            return
+        raise
+    raise DemoError(f"Graph accepted what it should have refused with {status}")
