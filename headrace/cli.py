@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from headrace import devices, topics
+from runtime import log
+from runtime.settings import LogSettings
 
 _FIRST = """
 Usually first:
@@ -19,7 +21,6 @@ Usually first:
 
 app = typer.Typer(
     name="headrace",
-    help="Telemetry from device fleets into ClickHouse, over Kafka, exactly once.",
     epilog=_FIRST,
     no_args_is_help=True,
     add_completion=False,
@@ -29,6 +30,13 @@ app = typer.Typer(
 
 _PROCESSES = "The processes"
 """Help panel of the commands that a deployment runs, one a container."""
+
+
+@app.callback()
+def headrace() -> None:
+    """Telemetry from device fleets into ClickHouse, over Kafka, exactly once."""
+    # For the commands that a person types; a process reads its own settings.
+    log.configure(LogSettings(level="warning", format="console"))
 
 
 @app.command()

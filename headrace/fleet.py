@@ -1,7 +1,5 @@
 """Fleet files: the devices of one tenant, as an operator writes them down."""
 
-import re
-import ssl
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
@@ -10,14 +8,14 @@ from typing import Annotated, Any
 
 import msgspec
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from schemas.device import Device
 
 Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 Tenant = Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9-]*$", max_length=128)]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
-
-_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 class Unusable(Exception):
@@ -97,10 +95,11 @@ def _device(tenant: str, entry: Entry, folder: Path) -> Device:
 
 def _fingerprint(file: Path) -> str:
     """SHA-256 of the first certificate in a PEM file: the device's own, where others of its chain follow."""
-    found = _CERTIFICATE.search(file.read_text(encoding="utf-8"))
-    if found is None:
-        raise ValueError(f"{file} holds no PEM certificate")
-    return sha256(ssl.PEM_cert_to_DER_cert(found.group())).hexdigest()
+    try:
+        own, *_ = x509.load_pem_x509_certificates(file.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{file} holds no certificate in PEM form") from error
+    return own.fingerprint(SHA256()).hex()
 
 
 def _repetitions(devices: Sequence[Device]) -> Iterator[str]:

@@ -22,6 +22,7 @@ from runtime.publisher import Publisher
 from runtime.registry import Devices, Registry
 from runtime.settings import HealthSettings, KafkaSettings, LogSettings
 from runtime.topics import topic_ids
+from schemas.reading_block import encode
 from schemas.topics import MAX_BLOCK_BYTES, RAW_TOPICS
 
 log = structlog.get_logger()
@@ -131,6 +132,8 @@ def main() -> None:
     """Run one processor until SIGTERM or SIGINT; exits with 1 on anything unexpected, nothing committed."""
     kafka, settings = KafkaSettings(), ProcessSettings()
     logging.configure(LogSettings(), quiet=("faust", "mode", "aiokafka", "processors.chunks"))
+    # The first block makes pyarrow import what it can use: seconds that belong before readiness, not before a message.
+    encode([])
     joined = threading.Event()
     with Registry(kafka) as devices:
         app = build(kafka, settings, devices)

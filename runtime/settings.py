@@ -1,10 +1,14 @@
 """Settings from the environment: one frozen section a concern, unknown names refused, secrets silent."""
 
+import logging
 import os
 from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+LIBRDKAFKA = "librdkafka"
+"""The logger of the Kafka client; see `runtime.log`."""
 
 
 class Section(BaseSettings):
@@ -51,6 +55,7 @@ class KafkaSettings(Section, env_prefix="HEADRACE_KAFKA__"):
         """These settings as librdkafka's configuration properties."""
         options: dict[str, Any] = {
             "bootstrap.servers": self.bootstrap,
+            "logger": logging.getLogger(LIBRDKAFKA),
             "security.protocol": self.security_protocol,
         }
         if self.security_protocol.startswith("SASL"):

@@ -10,7 +10,9 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
+from confluent_kafka import KafkaException
 
+from headrace.stack.errors import StackError
 from headrace.stack.kafka import Kafka, kafka_answers
 from headrace.stack.pki import Pki, ensure_pki
 from headrace.stack.ports import Port, require_free
@@ -73,6 +75,8 @@ class Stack:
         external = {"kafka": self._bootstrap, "clickhouse": self._clickhouse}
         self.services = tuple(name for name in SERVICES if name in services and not external.get(name))
         self._supervisor = Supervisor((), logs=self.state.logs, report=report)
+        self._creating = asyncio.Lock()
+        self._created = False
         self._open = AsyncExitStack()
 
     @property
@@ -145,9 +149,23 @@ class Stack:
         await self._supervisor.wait()
 
     async def create_topics(self) -> None:
-        """Make the topics that are missing; a stack with a Headrace process in it has done so."""
+        """Make the topics that are missing; a stack with a Headrace process in it has done so.
+
+        Raises:
+            StackError: Kafka refused, or did not answer.
+
+        """
         kafka = KafkaSettings(bootstrap=self.bootstrap)
-        await asyncio.to_thread(create_topics, kafka, partitions=self.settings.partitions)
+        try:
+            await asyncio.to_thread(create_topics, kafka, partitions=self.settings.partitions)
+        except KafkaException as error:
+            raise StackError(f"topics cannot be created at {self.bootstrap}: {error}") from error
+
+    async def _topics_once(self) -> None:
+        async with self._creating:
+            if not self._created:
+                await self.create_topics()
+                self._created = True
 
     def _ports(self) -> list[Port]:
         return [
@@ -175,7 +193,7 @@ class Stack:
             env=self._environment(name),
             ready=lambda: answers(health),
             needs=("kafka", "clickhouse") if name == "sink" else ("kafka",),
-            prepare=self.create_topics,
+            prepare=self._topics_once,
         )
 
     async def _kafka_ready(self) -> bool:

@@ -1,11 +1,10 @@
-"""Starts processes in order, restarts those that crash, stops all in reverse, and leaves none behind."""
+"""Starts processes in the order of their needs, restarts those that crash, stops all in reverse, and leaves none behind."""
 
 import asyncio
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 from headrace.stack import warden
@@ -51,7 +50,7 @@ class Supervisor:
         report: Callable[[str], None],
         lock: int | None = None,
     ) -> None:
-        """Take services in the order of their start; `lock` is a descriptor that lives as long as any of them."""
+        """Take services, each behind those that it needs; `lock` is a descriptor that lives as long as any of them."""
         self._posts = {service.name: _Post(service, logs / f"{service.name}.log") for service in services}
         self._report = report
         self._lock = lock
@@ -61,17 +60,21 @@ class Supervisor:
         self._change = asyncio.Event()
 
     async def start(self) -> None:
-        """Start every service, each when the one before is ready.
+        """Start every service, each as soon as those that it needs are ready; return when all are.
 
         Raises:
             StackError: a service ended, or was not ready in time; all are stopped then.
 
         """
+        starts: list[asyncio.Task[None]] = []
         try:
             await self._start_warden()
-            for post in self._posts.values():
-                await self._start_first(post)
+            starts += [asyncio.create_task(self._start_first(post)) for post in self._posts.values()]
+            await asyncio.gather(*starts)
         except BaseException:
+            for start in starts:
+                start.cancel()
+            await asyncio.gather(*starts, return_exceptions=True)
             await self.stop()
             raise
 
@@ -122,6 +125,11 @@ class Supervisor:
                 raise self._failure
             await self._change.wait()
 
+    async def _needs_ready(self, post: _Post) -> None:
+        """Wait for the services that this one needs; those that are not ours are the caller's to see to."""
+        needed = [self._posts[name] for name in post.service.needs if name in self._posts]
+        await self._until(lambda: all(need.ready for need in needed))
+
     def _announce(self) -> None:
         self._change.set()
         self._change = asyncio.Event()
@@ -140,6 +148,7 @@ class Supervisor:
                 await self._warden.stdin.drain()
 
     async def _start_first(self, post: _Post) -> None:
+        await self._needs_ready(post)
         await post.service.prepare()
         rotate(post.log)
         await self._launch(post)
@@ -187,12 +196,7 @@ class Supervisor:
                 raise StackError(f"{report}\n{post.service.name} crashed {count} times within a minute")
             self._report(f"{report}\nRestarting {post.service.name}")
             await asyncio.sleep(min(BACKOFF[1], BACKOFF[0] * 4 ** (count - 1)))
-            needed = [self._posts[name] for name in post.service.needs if name in self._posts]
-            await self._until(partial(_all_ready, needed))
+            await self._needs_ready(post)
             await self._launch(post)
             if post.ready:
                 self._report(f"{post.service.name} is back (pid {post.running.pid})")
-
-
-def _all_ready(posts: Sequence[_Post]) -> bool:
-    return all(post.ready for post in posts)

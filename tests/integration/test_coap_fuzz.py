@@ -1,0 +1,145 @@
+"""Mutated datagrams and DTLS records against a listening edge: it stays silent in its log, and goes on serving."""
+
+import contextlib
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+import uvloop
+
+from headrace.stack.pki import Pki, ensure_pki
+from producers.coap.server import Ports, serving
+from producers.settings import CoapSettings, EdgeSettings
+from tests.support.coap import CON, NON, Peer, answer, der, fleet, peer, request
+from tests.support.dtls import Device, device
+from tests.support.fakes import MemoryOutbox
+
+DATAGRAMS = 5000
+BODY = b'{"temperature":42,"humidity":73}'
+SEEDS = (
+    request(BODY),
+    request(BODY, mtype=NON, token=b"12345678"),
+    request(b"x" * 64, block1=(0, True, 2), size1=4000, request_tag=[b"1"]),
+    request(path=["/api/v1/TOKEN1/telemetry"], content_format=50, no_response=26),
+)
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    """A server and a device."""
+    return ensure_pki(tmp_path_factory.mktemp("pki"))
+
+
+@contextlib.asynccontextmanager
+async def edge(pki: Pki) -> AsyncIterator[Ports]:
+    """A running edge's ports."""
+    settings = CoapSettings(
+        port=0,
+        dtls_port=0,
+        certificate=str(pki.certificate("server")),
+        private_key=str(pki.private_key("server")),
+    )
+    async with serving(MemoryOutbox(), fleet(der(pki)), settings, EdgeSettings()) as ports:
+        yield ports
+
+
+async def against(scenario: Callable[[Ports], Awaitable[None]], pki: Pki) -> None:
+    """Play the scenario against a running edge, on the loop that edges run on."""
+    async with edge(pki) as ports:
+        await scenario(ports)
+
+
+@pytest.fixture
+def quiet(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]):
+    """Fails the test if anything was logged that is an error, or if there was a traceback."""
+    yield
+    assert [record for record in caplog.records if record.levelname in {"WARNING", "ERROR", "CRITICAL"}] == []
+    output = capsys.readouterr()
+    assert "Traceback" not in output.out + output.err
+    assert "[error" not in output.out
+
+
+def mutated(chance: random.Random, data: bytes) -> bytes:
+    """The data with some bytes changed, cut, repeated or inserted."""
+    changed = bytearray(data)
+    for _ in range(chance.randint(1, 6)):
+        position = chance.randrange(len(changed))
+        match chance.randrange(5):
+            case 0 | 1:
+                changed[position] = chance.randrange(256)
+            case 2:
+                changed[position:position] = chance.randbytes(chance.randint(1, 4))
+            case 3:
+                changed = changed[: max(1, position)]
+            case _:
+                changed += changed[position : position + 16]
+    return bytes(changed)
+
+
+async def still_serves(socket: Peer, number: int) -> None:
+    """Ask something, and skip what other answers are on their way."""
+    token = number.to_bytes(4, "big") + b"live"
+    socket.send(request(BODY, mid=number % 65536, token=token, mtype=CON))
+    while (found := await socket.next()).token != token:
+        pass
+    assert found.code.dotted == "2.01"
+
+
+@pytest.mark.usefixtures("quiet")
+def test_mutated_datagrams(pki):
+    """Thousands of mutated datagrams raise nothing, and the edge goes on serving."""
+
+    async def scenario(ports: Ports) -> None:
+        chance = random.Random(2026)
+        async with peer(ports.coap) as socket:
+            for number in range(DATAGRAMS):
+                socket.send(mutated(chance, chance.choice(SEEDS)))
+                if number % 100 == 0:
+                    await still_serves(socket, 10_000 + number)
+
+    uvloop.run(against(scenario, pki))
+
+
+@pytest.mark.usefixtures("quiet")
+def test_mutated_messages_in_a_session(pki):
+    """Thousands of mutated messages inside of DTLS raise nothing, and the session goes on."""
+
+    async def scenario(ports: Ports) -> None:
+        chance = random.Random(2027)
+        async with device(ports.coaps, pki) as this:
+            for number in range(DATAGRAMS // 5):
+                for record in this.records(mutated(chance, chance.choice(SEEDS))):
+                    this.socket.send(record)
+                if number % 50 == 0:
+                    token = number.to_bytes(4, "big") + b"live"
+                    found = await this.ask(request(BODY, mid=20_000 + number, token=token))
+                    while found.token != token:
+                        found = answer(await this.read())
+                    assert found.code.dotted == "2.01"
+
+    uvloop.run(against(scenario, pki))
+
+
+@pytest.mark.usefixtures("quiet")
+def test_mutated_records(pki):
+    """Thousands of mutated DTLS records raise nothing: neither in handshakes nor in a session, which goes on."""
+
+    async def scenario(ports: Ports) -> None:
+        chance = random.Random(2028)
+        async with device(ports.coaps, pki) as established:
+            for number in range(DATAGRAMS // 20):
+                async with peer(ports.coaps) as stranger:
+                    hello = await Device(stranger, pki).cookie()
+                    seeds = [*hello, *hello, *established.records(request(BODY, mid=number))]
+                    for _ in range(20):
+                        chance.choice([stranger, established.socket]).send(
+                            mutated(chance, chance.choice(seeds))
+                        )
+            found = await established.ask(request(BODY, mid=60_000, token=b"alive"))
+            while found.token != b"alive":
+                found = answer(await established.read())
+            assert found.code.dotted == "2.01"
+        async with device(ports.coaps, pki) as late:
+            assert (await late.ask(request(BODY))).code.dotted == "2.01"
+
+    uvloop.run(against(scenario, pki))

@@ -1,0 +1,98 @@
+"""A DTLS device for tests: pyOpenSSL's client side over a UDP socket."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from aiocoap import Message
+from OpenSSL import SSL
+
+from headrace.stack.pki import Pki
+from producers.coap.dtls_session import datagrams
+from tests.support.coap import Peer, answer, peer
+
+
+class Device:
+    """One association, from its first ClientHello on."""
+
+    def __init__(self, socket: Peer, pki: Pki | None = None) -> None:
+        context = SSL.Context(SSL.DTLS_CLIENT_METHOD)
+        context.set_options(SSL.OP_NO_QUERY_MTU)
+        if pki is not None:
+            context.use_certificate_chain_file(str(pki.certificate("device")))
+            context.use_privatekey_file(str(pki.private_key("device")))
+        self.socket = socket
+        self.connection = SSL.Connection(context, None)
+        self.connection.set_ciphertext_mtu(1280)
+        self.connection.set_connect_state()
+
+    def output(self) -> list[bytes]:
+        """The datagrams that OpenSSL wants to be sent."""
+        try:
+            return list(datagrams(self.connection.bio_read(1 << 18)))
+        except SSL.WantReadError:
+            return []
+
+    def begin(self) -> bytes:
+        """The first ClientHello, not sent yet."""
+        with contextlib.suppress(SSL.WantReadError):
+            self.connection.do_handshake()
+        (hello,) = self.output()
+        return hello
+
+    def flush(self) -> None:
+        """Send what OpenSSL wants to be sent."""
+        for datagram in self.output():
+            self.socket.send(datagram)
+
+    async def hear(self) -> None:
+        """Take the next datagram."""
+        self.connection.bio_write(await asyncio.wait_for(self.socket.mail.get(), 10))
+
+    async def cookie(self) -> list[bytes]:
+        """The second ClientHello, with its cookie, not sent yet."""
+        self.socket.send(self.begin())
+        await self.hear()
+        with contextlib.suppress(SSL.WantReadError):
+            self.connection.do_handshake()
+        return self.output()
+
+    async def shake_hands(self) -> None:
+        """Complete the handshake."""
+        while True:
+            try:
+                self.connection.do_handshake()
+            except SSL.WantReadError:
+                self.flush()
+                await self.hear()
+            else:
+                self.flush()
+                return
+
+    def records(self, datagram: bytes) -> list[bytes]:
+        """A CoAP message as records, not sent yet."""
+        self.connection.send(datagram)
+        return self.output()
+
+    async def ask(self, datagram: bytes) -> Message:
+        """Send a CoAP message and return the next one that comes."""
+        for record in self.records(datagram):
+            self.socket.send(record)
+        return answer(await self.read())
+
+    async def read(self) -> bytes:
+        """The next decrypted datagram; SSL.ZeroReturnError when the other end said goodbye."""
+        while True:
+            try:
+                return self.connection.recv(1 << 16)
+            except SSL.WantReadError:
+                await self.hear()
+
+
+@contextlib.asynccontextmanager
+async def device(port: int, pki: Pki | None = None) -> AsyncIterator[Device]:
+    """A device with an established session."""
+    async with peer(port) as socket:
+        this = Device(socket, pki)
+        await this.shake_hands()
+        yield this

@@ -1,0 +1,50 @@
+"""Ports, conditions and processes, for tests that start real ones."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from headrace.stack.settings import StackSettings
+
+
+def free_ports(count: int) -> list[int]:
+    """Port numbers that nobody uses now, each another."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def stack_settings(state: Path, *, partitions: int = 4) -> StackSettings:
+    """A stack that meets no other one: its own folder and free ports, and the shared cache of downloads."""
+    names = [name for name in StackSettings.model_fields if name.endswith("_port")]
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    return StackSettings(state=state, partitions=partitions, **ports)  # type: ignore[arg-type]
+
+
+async def until(condition: Callable[[], Awaitable[bool] | bool], *, within: float = 30) -> None:
+    """Return once the condition holds; TimeoutError if it does not within these seconds."""
+    deadline = time.monotonic() + within
+    while True:
+        holds = condition()
+        if isinstance(holds, Awaitable):
+            holds = await holds
+        if holds:
+            return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{condition} did not hold within {within} s")
+        await asyncio.sleep(0.02)
+
+
+def lives(pid: int) -> bool:
+    """True if the process exists and is not merely waiting for its parent to notice its end."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
