@@ -74,7 +74,7 @@ def _show(stack: Stack, console: Console) -> None:
         else:
             table.add_row(name, "", address, "not ours")
     console.print(table)
-    fleet = _short(stack.state.folder / "fleet.yaml")
+    fleet = _short(stack.state.fleet)
     query = f"curl {stack.clickhouse_url} --data 'SELECT count() FROM readings'"  # noqa: S608 - for a person
     console.print(f"Register devices:  [bold]headrace devices apply {escape(fleet)}[/]", soft_wrap=True)
     console.print(f"Query:             [bold]{escape(query)}[/]", soft_wrap=True)

@@ -79,7 +79,10 @@ def _offsets(app: ChunkApp) -> ChunkConsumer:
 
 
 async def _pump(app: ChunkApp, stream: Any, refinery: Refinery, *, in_flight: int) -> None:
-    """Keep several chunks on their way, and count each as processed in the order of the log."""
+    """Keep several chunks on their way, and count each as processed in the order of the log.
+
+    Whatever fails here, also the delivery of a block, fails the agent; its supervisor ends the process.
+    """
     sent: asyncio.Queue[tuple[Any, Any]] = asyncio.Queue(in_flight)
 
     async def acknowledge() -> None:
@@ -91,17 +94,10 @@ async def _pump(app: ChunkApp, stream: Any, refinery: Refinery, *, in_flight: in
                 _offsets(app).processed(chunk.tp, chunk.offset, chunk.generation_id)
             await stream.ack(event)
 
-    def ended(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a block could not be delivered", error=repr(error))
-            app._crash(error)  # noqa: SLF001 - Faust's only way to end the worker from outside a service
-
-    acknowledger = asyncio.create_task(acknowledge())
-    acknowledger.add_done_callback(ended)
-    try:
+    async with asyncio.TaskGroup() as group:
+        acknowledger = group.create_task(acknowledge())
         async for event in stream.events():
             await sent.put((event, await refinery.take(event.message)))
-    finally:
         acknowledger.cancel()
 
 

@@ -9,6 +9,8 @@ These internals of faust-streaming 0.15.3 are overridden; tests/contract/test_fa
 - `App._new_transport`, `Transport.Consumer`: to put our consumer in place. A setting for the consumer class would do.
 - `Consumer.getmany`, `Consumer._wait_next_records`: to yield chunks, and not to sleep a second when buffers are full.
   Upstream: a batch-wise `getmany`.
+- `Consumer.seek`, `Consumer.perform_seek`: stock Faust seeks from another thread, while a fetch or a delivery may be under
+  way that undoes it. Upstream: seeks that the fetcher itself makes.
 - `Consumer.ack`, `Consumer._new_offset`, `Consumer._filter_tps_with_pending_acks`, `Consumer._add_gap`: to commit what was
   processed instead of what was acknowledged. Upstream: public manual commits.
 - `Schema.compile`: to hand a chunk to the stream undecoded.
@@ -32,6 +34,10 @@ class Chunk(ConsumerMessage):
 
     first: int
     """Offset of the first record; `offset` is that of the last."""
+    since: int
+    """Kafka has nothing from this offset up to `first`: they differ only in what was fetched first after a seek."""
+    moves: int
+    """Another number than an earlier chunk's: delivery was moved to another offset in between."""
 
 
 class ChunkSchema(faust.Schema):  # type: ignore[type-arg]  # not subscriptable at run time
@@ -53,14 +59,23 @@ class ChunkConsumer(Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._processed: dict[Any, int] = {}
+        self._wanted: dict[Any, int] = {}
+        self._sought: dict[Any, int] = {}
+        self._moves = 0
         super().__init__(*args, **kwargs)
+
+    @property
+    def generation(self) -> int:
+        """Of the group, as of now."""
+        generation: int = self.app.consumer_generation_id
+        return generation
 
     def processed(self, tp: Any, offset: int, generation: int) -> None:
         """Everything up to and including the offset has had its effect, and may be committed.
 
         What was processed for an earlier generation of the group is not ours to commit any more.
         """
-        if generation == self.app.consumer_generation_id:
+        if generation == self.generation:
             self._processed[tp] = offset + 1
 
     async def committed(self, tp: Any) -> int | None:
@@ -70,6 +85,34 @@ class ChunkConsumer(Consumer):
             consumer.committed, TopicPartition(tp.topic, tp.partition)
         )
         return offset
+
+    async def seek(self, partition: Any, offset: int) -> None:
+        """Deliver from this offset on, before long.
+
+        The task that fetches does it, before its next fetch: no fetch and no delivery can cross it.
+        """
+        self._wanted[partition] = offset
+
+    async def _seek_wanted(self) -> None:
+        while self._wanted:
+            tp, offset = self._wanted.popitem()
+            if await self._thread.call_thread(self._seek_assigned, tp, offset):
+                self._read_offset[tp] = None
+                self._sought[tp] = offset
+                self._moves += 1
+
+    def _seek_assigned(self, tp: Any, offset: int) -> bool:
+        # On the Kafka client's own thread, where neither a rebalance nor a fetch can come in between.
+        if tp not in self._thread.assignment():
+            return False
+        self._thread.seek(tp, offset)
+        return True
+
+    async def perform_seek(self) -> None:
+        """Deliver every partition from its committed offset on; what was sought before no longer holds."""
+        await super().perform_seek()
+        self._sought.clear()
+        self._moves += 1
 
     def _is_chunked(self, tp: Any) -> bool:
         return tp.topic in self.app.chunk_topics
@@ -81,22 +124,28 @@ class ChunkConsumer(Consumer):
         return await super()._wait_next_records(timeout)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[Any, Any]]:  # noqa: ASYNC109 - Faust's signature
-        """Fetch from Kafka; yields (partition, chunk)."""
+        """Fetch from Kafka; yields (partition, chunk).
+
+        What a rebalance interrupts is dropped: it ends with a seek to the committed offsets.
+        """
+        await self._seek_wanted()
+        generation, moves = self.generation, self._moves
         records, active = await self._wait_next_records(timeout)
         if records is None or self.should_stop:
             return
-        if not self.flow_active:
-            await self.perform_seek()
-            return
-        generation = self.app.consumer_generation_id
+        sought = {tp: self._sought.pop(tp, None) for tp in records}
         for tp, run in records.items():
             if active is not None and tp not in active and tp not in self._buffered_partitions:
                 continue
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
             for start in range(0, len(run), self.app.chunk_messages):
-                if not self.flow_active or self.app.consumer_generation_id != generation:
+                if not self.flow_active or self.generation != generation:
                     return
-                yield tp, self._chunk(tp, run[start : start + self.app.chunk_messages], generation)
+                chunk = self._chunk(tp, run[start : start + self.app.chunk_messages], generation)
+                chunk.moves = moves
+                if start == 0 and (since := sought[tp]) is not None:
+                    chunk.since = min(since, chunk.first)
+                yield tp, chunk
 
     def _chunk(self, tp: Any, records: list[Any], generation: int) -> Chunk:
         last = records[-1]
@@ -115,7 +164,7 @@ class ChunkConsumer(Consumer):
             TP(tp.topic, tp.partition),
             generation_id=generation,
         )
-        chunk.first = records[0].offset
+        chunk.first = chunk.since = records[0].offset
         return chunk
 
     def ack(self, message: Any) -> bool:
@@ -141,6 +190,7 @@ class ChunkConsumer(Consumer):
     async def on_partitions_revoked(self, revoked: Any) -> None:
         """Nothing of the old assignment may be committed under a new one."""
         self._processed.clear()
+        self._wanted.clear()
         await super().on_partitions_revoked(revoked)
 
 

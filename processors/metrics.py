@@ -26,7 +26,9 @@ HOLES = Counter(
     "headrace_process_log_holes", "Offsets that are gone from a raw topic before they were processed."
 )
 REMEMBERED = Gauge(
-    "headrace_process_remembered_identities", "Identities in the de-duplication window.", ["partition"]
+    "headrace_process_remembered_identities",
+    "Identities in the de-duplication window.",
+    ["dialect", "partition"],
 )
 REBUILD_SECONDS = Histogram(
     "headrace_process_window_rebuild_seconds", "Rebuilding a partition's window from `readings`."

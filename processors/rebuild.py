@@ -40,13 +40,13 @@ def rebuild(kafka: KafkaSettings, source: Source, *, seconds: int, before: int, 
         }
     )
     try:
-        # A slice is forgotten as a whole, so what matters can be a slice older than the window.
-        since = max(0, logged_at - 2 * seconds * 1000)
-        target = TopicPartition(READINGS, source.partition, since)
-        start = consumer.offsets_for_times([target], timeout=READ_TIMEOUT_SECONDS)[0].offset
+        target = TopicPartition(READINGS, source.partition, _since(seconds, logged_at))
+        (found,) = consumer.offsets_for_times([target], timeout=READ_TIMEOUT_SECONDS)
+        if found.error is not None:
+            raise KafkaException(found.error)
         end = consumer.get_watermark_offsets(target, timeout=READ_TIMEOUT_SECONDS)[1]
-        if 0 <= start < end:
-            consumer.assign([TopicPartition(READINGS, source.partition, start)])
+        if 0 <= found.offset < end:
+            consumer.assign([TopicPartition(READINGS, source.partition, found.offset)])
             _read(consumer, source, window, before, end)
     except KafkaException as error:
         raise RebuildFailed(str(error)) from error
@@ -58,6 +58,11 @@ def rebuild(kafka: KafkaSettings, source: Source, *, seconds: int, before: int, 
         "window rebuilt", topic=source.topic, partition=source.partition, identities=len(window), seconds=took
     )
     return window
+
+
+def _since(seconds: int, logged_at: int) -> int:
+    # A slice is forgotten as a whole, so what matters can be a slice older than the window.
+    return max(0, logged_at - 2 * seconds * 1000)
 
 
 def _read(consumer: Consumer, source: Source, window: Window, before: int, end: int) -> None:
@@ -82,15 +87,17 @@ def _remember(message: Any, source: Source, window: Window, before: int, emitted
         span = Span.of(message.headers())
         if (span.topic, span.topic_id) != (source.topic, source.topic_id) or span.last <= emitted:
             return emitted
-        batch = decode(message.value())
+        batch = decode(message.value() or b"")
     except NotABlock:
         return emitted  # the sink counts it
     offsets = batch.column("offset")
-    wanted = pc.and_(pc.greater(offsets, emitted), pc.less(offsets, before))
-    stored = batch.filter(pc.and_(wanted, pc.equal(batch.column("fate"), Fate.STORED.value)))
-    columns = (stored.column("identity"), stored.column("offset"), stored.column("logged_at").cast("int64"))
-    for identity, offset, logged_at in zip(*(column.to_pylist() for column in columns), strict=True):
-        window.remember(identity, offset, logged_at)
+    rows = batch.filter(pc.and_(pc.greater(offsets, emitted), pc.less(offsets, before)))
+    stored = pc.equal(rows.column("fate"), Fate.STORED.value)
+    columns = (rows.column("identity"), rows.column("offset"), rows.column("logged_at").cast("int64"), stored)
+    for identity, offset, logged_at, passed in zip(*(column.to_pylist() for column in columns), strict=True):
+        window.advance(logged_at)
+        if passed:
+            window.remember(identity, offset, logged_at)
     if span.last < before:
         window.advance(span.time)
     return span.last

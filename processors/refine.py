@@ -22,6 +22,9 @@ BLOCK_BYTES = 1 << 20
 LARGEST_BLOCK_BYTES = 7 << 20
 """A message whose readings need more is a dead letter: the topic would not take its block."""
 
+LONGEST_ERROR = 1000
+"""Characters of an explanation; it may quote the message, and has to fit into a dead letter beside it."""
+
 
 class RawRecord(Protocol):
     """A raw record as Kafka delivered it."""
@@ -31,7 +34,7 @@ class RawRecord(Protocol):
     """Milliseconds since 1970, by the broker's clock."""
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
+    headers: Sequence[tuple[str, bytes | None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,24 +113,28 @@ def _dead(
         device=raw.device if raw else "",
         received_at=raw.received_at if raw else record.timestamp * 1000,
         reason=reason.value,
-        error=error,
+        error=error[:LONGEST_ERROR],
         body=record.value or b"",
     )
 
 
 def blocks(rows: Sequence[MessageRow], source: Source, *, time: int) -> list[tuple[Span, bytes]]:
-    """The rows as blocks of a size that the topic takes, each whole, each with its own range of offsets."""
+    """The rows as blocks of a size that the topic takes, each whole, each with its own range of offsets.
+
+    `time` is the log's time before the first of them.
+    """
     data = reading_block.encode(rows)
     if len(rows) > 1 and len(data) > BLOCK_BYTES:
         middle = len(rows) // 2
-        return [*blocks(rows[:middle], source, time=time), *blocks(rows[middle:], source, time=time)]
+        early = blocks(rows[:middle], source, time=time)
+        return [*early, *blocks(rows[middle:], source, time=early[-1][0].time)]
     span = Span(
         topic=source.topic,
         topic_id=source.topic_id,
         partition=source.partition,
         first=rows[0].offset,
         last=rows[-1].offset,
-        time=time,
+        time=max(time, *(row.logged_at for row in rows)),
     )
     return [(span, data)]
 
@@ -152,5 +159,5 @@ def dead_letter(row: MessageRow, record: RawRecord, source: Source) -> DeadLette
         error=row.error,
         key=record.key,
         value=record.value,
-        headers=dict(record.headers),
+        headers={name: value or b"" for name, value in record.headers},
     )

@@ -11,12 +11,15 @@ import structlog
 from processors import metrics
 from processors.dedupe import Window
 from processors.refine import RawRecord, Source, blocks, dead_letter, refine
+from runtime.publisher import Overloaded
 from runtime.registry import Devices
 from schemas.codec import encode
-from schemas.reading_block import Fate
+from schemas.reading_block import Fate, MessageRow, Span
 from schemas.topics import DEAD_LETTERS, RAW_TOPICS, READINGS
 
 log = structlog.get_logger()
+
+QUEUE_FULL_SECONDS = 0.01
 
 _DIALECTS = {topic: dialect for dialect, topic in RAW_TOPICS.items()}
 
@@ -49,6 +52,10 @@ class Offsets(Protocol):
     def processed(self, tp: Any, offset: int, generation: int) -> None:
         """Everything up to the offset has had its effect."""
 
+    @property
+    def generation(self) -> int:
+        """Of the group, as of now; it need not grow: a group that Kafka forgot starts over."""
+
 
 @dataclass(slots=True)
 class _Owned:
@@ -57,8 +64,8 @@ class _Owned:
     source: Source
     next: int
     window: Window | None = None
-    sought: tuple[int, int] | None = None
-    """The gap that was last answered by a seek: the offset that was missing, and the one that came instead."""
+    sought: int = -1
+    """`moves` of the chunks for which a seek was asked last: one seek answers for all of them."""
 
 
 class Refinery:
@@ -95,9 +102,9 @@ class Refinery:
 
     async def take(self, chunk: Any) -> Awaitable[Any] | None:
         """Process a chunk; the result is done when everything it led to is acknowledged. None: nothing to wait for."""
-        if chunk.generation_id < self._generation:
+        if chunk.generation_id != self._offsets.generation:
             return None
-        if chunk.generation_id > self._generation:
+        if chunk.generation_id != self._generation:
             self._generation = chunk.generation_id
             self._owned.clear()
         owned = self._owned.get(chunk.tp) or await self._adopt(chunk)
@@ -114,8 +121,7 @@ class Refinery:
                 None, self._rebuild, owned.source, first.offset, first.timestamp
             )
         owned.next = chunk.offset + 1
-        owned.sought = None
-        return self._emit(records, owned.source, owned.window)
+        return await self._emit(records, owned.source, owned.window)
 
     async def _adopt(self, chunk: Any) -> _Owned:
         committed = await self._offsets.committed(chunk.tp)
@@ -130,26 +136,29 @@ class Refinery:
 
     async def _left_out(self, chunk: Any, owned: _Owned) -> bool:
         """Whether records are missing that can still be had; if so, delivery starts over at the first of them."""
-        gap = (owned.next, chunk.first)
-        if owned.sought == gap:
-            # Kafka itself has nothing there: retention was faster than we were.
+        if chunk.since <= owned.next:
+            # Kafka itself has nothing there: retention was faster than we were, or a new group meets an old log.
             if owned.next > 0:
                 log.error(
                     "records are gone from the log", tp=str(chunk.tp), first=owned.next, last=chunk.first - 1
                 )
                 metrics.HOLES.inc(chunk.first - owned.next)
             return False
-        if owned.sought is None or owned.sought[0] != owned.next:
+        if owned.sought != chunk.moves:
             metrics.RESEEKS.inc()
-            owned.sought = gap
+            owned.sought = chunk.moves
             await self._offsets.seek(chunk.tp, owned.next)
         return True
 
-    def _emit(self, records: Sequence[RawRecord], source: Source, window: Window) -> Awaitable[Any]:
+    async def _emit(self, records: Sequence[RawRecord], source: Source, window: Window) -> Awaitable[Any]:
         began = time.perf_counter()
+        before = window.now
         rows = refine(records, source, window, self._devices)
+        whole = blocks(rows, source, time=before)
+        _count(rows, whole, source, window)
+        metrics.CHUNK_SECONDS.observe(time.perf_counter() - began)
         sent = [
-            self._publisher.send(
+            await self._send(
                 DEAD_LETTERS,
                 encode(dead_letter(row, record, source)),
                 key=record.key or b"",
@@ -158,23 +167,36 @@ class Refinery:
             for row, record in zip(rows, records, strict=True)
             if row.fate is Fate.DEAD_LETTER
         ]
-        for span, data in blocks(rows, source, time=window.now):
-            sent.append(
-                self._publisher.send(
-                    READINGS,
-                    data,
-                    headers=span.headers(),
-                    partition=source.partition,
-                    timestamp_ms=window.now,
-                )
+        sent += [
+            await self._send(
+                READINGS,
+                data,
+                headers=span.headers(),
+                partition=source.partition,
+                timestamp_ms=span.time,
             )
-            metrics.BLOCKS.inc()
-            metrics.BLOCK_BYTES.observe(len(data))
-        for row in rows:
-            metrics.MESSAGES.labels(source.dialect, row.fate.value).inc()
-            if row.fate is Fate.DEAD_LETTER:
-                metrics.DEAD_LETTERS.labels(source.dialect, row.reason).inc()
-        metrics.READINGS.labels(source.dialect).inc(sum(len(row.readings) for row in rows))
-        metrics.REMEMBERED.labels(source.partition).set(len(window))
-        metrics.CHUNK_SECONDS.observe(time.perf_counter() - began)
+            for span, data in whole
+        ]
         return asyncio.gather(*sent)
+
+    async def _send(self, topic: str, value: bytes, **options: Any) -> asyncio.Future[None]:
+        """Queue a record, as soon as there is room: what is on its way makes some."""
+        while True:
+            try:
+                return self._publisher.send(topic, value, **options)
+            except Overloaded:
+                await asyncio.sleep(QUEUE_FULL_SECONDS)
+
+
+def _count(
+    rows: Sequence[MessageRow], whole: Sequence[tuple[Span, bytes]], source: Source, window: Window
+) -> None:
+    for row in rows:
+        metrics.MESSAGES.labels(source.dialect, row.fate.value).inc()
+        if row.fate is Fate.DEAD_LETTER:
+            metrics.DEAD_LETTERS.labels(source.dialect, row.reason).inc()
+    metrics.BLOCKS.inc(len(whole))
+    for _, data in whole:
+        metrics.BLOCK_BYTES.observe(len(data))
+    metrics.READINGS.labels(source.dialect).inc(sum(len(row.readings) for row in rows))
+    metrics.REMEMBERED.labels(source.dialect, source.partition).set(len(window))

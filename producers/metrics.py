@@ -16,6 +16,8 @@ class Outcome(StrEnum):
     MALFORMED = "malformed"
     """Not JSON, not the dialect's shape, a wrong media type, a missing header."""
     TOO_LARGE = "too_large"
+    FAILED = "failed"
+    """Our own fault; the log has the traceback."""
     UNAVAILABLE = "unavailable"
     """Kafka did not acknowledge in time, or too much waits for it: the same message may succeed later."""
 

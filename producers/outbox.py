@@ -31,16 +31,16 @@ class KafkaOutbox:
 
     async def put(self, messages: Iterable[RawMessage]) -> None:
         """See `Outbox.put`."""
-        sent = [
-            self._publisher.send(
-                RAW_TOPICS[message.dialect],
-                encode(message),
-                key=key(message.tenant, message.device),
-                headers=[(IDENTITY_HEADER, message.identity())],
-            )
-            for message in messages
-        ]
-        outcomes = await asyncio.gather(*sent, return_exceptions=True)
-        for outcome in outcomes:
+        sent = [self._send(message) for message in messages]
+        for outcome in await asyncio.gather(*sent, return_exceptions=True):
             if outcome is not None:
                 raise outcome
+
+    async def _send(self, message: RawMessage) -> None:
+        # A coroutine, so that a full queue is one more outcome and the messages before it are still waited for.
+        await self._publisher.send(
+            RAW_TOPICS[message.dialect],
+            encode(message),
+            key=key(message.tenant, message.device),
+            headers=[(IDENTITY_HEADER, message.identity())],
+        )

@@ -18,7 +18,7 @@ class Section(BaseSettings):
     prefix and names no setting is an error: a typing mistake must not silently leave a default in force.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -29,11 +29,19 @@ def content_id(value: Any) -> str:
     return blake2b(_canonical.encode(value), digest_size=IDENTITY_BYTES).hexdigest()
 
 
-def exchange_id(endpoint: str, message_id: int, token: bytes, payload: bytes) -> str:
+EXCHANGE_LIFETIME_US = 247_000_000
+"""How long a CoAP Message ID stands for one message (RFC 7252, section 4.8.2), in microseconds."""
+
+
+def exchange_id(endpoint: str, message_id: int, token: bytes, payload: bytes, received_at: int) -> str:
     """The message id of a CoAP message that carries no time of its own.
 
-    Equal readings later are new readings, so only a retransmission may match: same endpoint, CoAP Message ID,
-    token and payload (RFC 7252, section 4.2).
+    Equal readings later are new readings, so only a retransmission may match: same endpoint, CoAP Message ID, token and
+    payload (RFC 7252, section 4.2), within the same exchange lifetime. A device that sleeps longer and wakes with the same
+    port, Message ID and values has something new to say. The edge absorbs retransmissions by itself; this is for those that
+    reach another one, and time is cut into slots for it: one that falls across a border counts as new.
     """
-    parts = (endpoint.encode(), message_id.to_bytes(2, "big"), len(token).to_bytes(1, "big"), token, payload)
+    slot = received_at // EXCHANGE_LIFETIME_US
+    coap = (message_id.to_bytes(2, "big"), len(token).to_bytes(1, "big"), token, payload)
+    parts = (endpoint.encode(), str(slot).encode(), *coap)
     return blake2b(b"\0".join(parts), digest_size=IDENTITY_BYTES).hexdigest()

@@ -159,16 +159,17 @@ def decode(data: bytes) -> pa.RecordBatch:
     """One record batch in `SCHEMA`, from bytes that any released version wrote.
 
     Raises:
-        NotABlock: not Arrow, not exactly one batch, or columns of another type.
+        NotABlock: not Arrow, damaged, not exactly one batch, or columns of another type.
 
     """
     try:
         with pa.ipc.open_stream(data) as reader:
             batches = list(reader)
         (batch,) = batches
+        batch.validate(full=True)
         columns = [_column(batch, field) for field in SCHEMA]
         return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, OSError) as error:
+    except (pa.ArrowException, ValueError, OSError) as error:
         raise NotABlock(f"not a block of readings: {error}") from error
 
 

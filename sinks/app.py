@@ -50,7 +50,8 @@ def main() -> None:
         sink = persistently(functools.partial(prepare, clickhouse, settings), stop, (Retryable,))
         if sink is None:
             return
-        ids = persistently(functools.partial(topic_ids, kafka, [READINGS], timeout=10), stop, (UnknownTopic,))
+        look = functools.partial(topic_ids, kafka, [READINGS], timeout=10)
+        ids = persistently(look, stop, (UnknownTopic, TimeoutError))
         if ids is None:
             return
         consumer = BlockConsumer(
@@ -109,6 +110,6 @@ def persistently(
         try:
             return attempt()
         except weather as error:
-            log.warning("waiting", reason=str(error))
+            log.warning("waiting", reason=str(error) or type(error).__name__)
             stop.wait(1)
     return None

@@ -9,14 +9,14 @@ import pyarrow as pa
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
-from schemas.dead_letter import Reason
-from schemas.reading_block import Fate, MessageRow, NotABlock, Span, decode, encode
+from schemas.reading_block import NotABlock, Span, decode
 from schemas.topics import READINGS
-from sinks import metrics
+from sinks import kafka_errors, metrics
 from sinks.partition import Partition
 from sinks.progress import Progress
 from sinks.settings import SinkSettings
 from sinks.sink import Batch, Retryable, Sink
+from sinks.unreadable import unreadable
 
 log = structlog.get_logger()
 
@@ -24,20 +24,16 @@ log = structlog.get_logger()
 _Message = Any
 
 POLL_SECONDS = 0.1
+POLL_BLOCKS = 20
 LONGEST_BACKOFF_SECONDS = 10.0
-
-_FENCED = frozenset(
-    {
-        KafkaError.ILLEGAL_GENERATION,
-        KafkaError.UNKNOWN_MEMBER_ID,
-        KafkaError.REBALANCE_IN_PROGRESS,
-        KafkaError._ASSIGNMENT_LOST,  # noqa: SLF001 - librdkafka's name for a local error
-    },
-)
 
 
 class Fenced(Exception):
     """The partition belongs to somebody else now; what was not committed is theirs to do again."""
+
+
+class Stranded(RuntimeError):
+    """Going on would lose or repeat readings; a sentence for the operator."""
 
 
 class BlockConsumer:
@@ -77,17 +73,23 @@ class BlockConsumer:
         )
         try:
             while not self._stopping():
-                self.last_loop = time.monotonic()
-                for message in self._consumer.consume(20, POLL_SECONDS):
-                    self._take(message)
-                self._write_due()
+                self._poll(POLL_BLOCKS, POLL_SECONDS)
+                while (partition := self._next()) is not None and not self._stopping():
+                    self._write_or_give_up(partition)
+                    # However many are due: a member that does not poll is put out of its group.
+                    self._poll(1, 0)
         finally:
             self._consumer.close()
+
+    def _poll(self, blocks: int, seconds: float) -> None:
+        self.last_loop = time.monotonic()
+        for message in self._consumer.consume(blocks, seconds):
+            self._take(message)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         starts = []
         for found in consumer.committed(partitions, timeout=30):
-            progress = Progress.decode(found.metadata)
+            progress = self._restored(found)
             offset = found.offset if found.offset >= 0 else OFFSET_BEGINNING
             if progress.topic_id != self._topic_id:
                 # The offset counts in a topic that is gone; what is stored of the raw topics still is.
@@ -97,6 +99,26 @@ class BlockConsumer:
             starts.append(TopicPartition(READINGS, found.partition, offset))
             log.info("partition assigned", partition=found.partition, offset=offset, pending=progress.pending)
         consumer.assign(starts)
+        # A partition that was paused when it was revoked comes back paused.
+        consumer.resume(starts)
+
+    def _restored(self, found: TopicPartition) -> Progress:
+        if found.error is not None:
+            raise KafkaException(found.error)
+        try:
+            progress = Progress.decode(found.metadata)
+        except ValueError as error:
+            raise Stranded(self._foreign(found)) from error
+        if found.offset >= 0 and not progress.topic_id:
+            raise Stranded(self._foreign(found))
+        return progress
+
+    def _foreign(self, found: TopicPartition) -> str:
+        return (
+            f"group {self._settings.group}, {READINGS} [{found.partition}]: offset {found.offset} was not committed by a"
+            f" sink (metadata {found.metadata!r:.200}), so what is stored is not known; a sink needs a group of its own,"
+            " and its offsets cannot be reset by hand"
+        )
 
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         # Called inside a poll, so no insert is in flight: what is gathered can be dropped.
@@ -105,45 +127,62 @@ class BlockConsumer:
             log.info("partition revoked", partition=revoked.partition)
 
     def _take(self, message: _Message) -> None:
-        error = message.error()
-        if error is not None:
-            if not error.retriable():
-                raise KafkaException(error)
+        if message.error() is not None:
+            self._judge(message.error(), message.partition())
             return
         partition = self._owned.get(message.partition())
         if partition is None or message.offset() < partition.position:
             return
         partition.add(message.offset(), *self._read(message))
 
+    def _judge(self, error: KafkaError, number: int) -> None:
+        """Raise, unless librdkafka goes on by itself."""
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's name
+            partition = self._owned.get(number)
+            offset = "the next offset" if partition is None else f"offset {partition.position}"
+            raise Stranded(
+                f"{READINGS} [{number}]: {offset} is not on the log: its blocks were deleted before they were stored, or"
+                f" the topic was created anew ({error.str()})"
+            )
+        if error.code() not in kafka_errors.WEATHER:
+            raise KafkaException(error)
+        log.warning("Kafka", partition=number, error=str(error))
+
     def _read(self, message: _Message) -> tuple[Span, pa.RecordBatch]:
         try:
             return Span.of(message.headers()), decode(message.value() or b"")
         except NotABlock as error:
-            return _unreadable(message, self._topic_id, str(error))
+            return unreadable(message, self._topic_id, str(error))
 
-    def _write_due(self) -> None:
-        buffered = sum(partition.bytes for partition in self._owned.values())
+    def _next(self) -> Partition | None:
+        """What to write now: of all that is due what waits the longest; the fullest, if too much is held in all."""
+        held = self._owned.values()
+        buffered = sum(partition.bytes for partition in held)
         metrics.BUFFERED.set(buffered)
-        limits = {"rows": self._settings.batch_rows, "size": self._settings.batch_bytes}
-        due = [p for p in self._owned.values() if p.due(**limits, seconds=self._settings.batch_seconds)]
-        if not due and buffered > self._settings.buffer_bytes:
-            due = [p for p in self._owned.values() if p.progress.pending is None]
-            due = sorted(due, key=lambda p: p.bytes)[-1:]
-        for partition in due:
-            try:
-                self._write(partition)
-            except Fenced as fenced:
-                metrics.FENCED.inc()
-                log.warning("batch given up", partition=partition.number, reason=str(fenced))
-                self._owned.pop(partition.number, None)
+        settings = self._settings
+        if buffered > settings.buffer_bytes:
+            some = [p for p in held if p.due(rows=0, size=0, seconds=0)]
+            return max(some, key=lambda p: p.bytes, default=None)
+        limits = {"rows": settings.batch_rows, "size": settings.batch_bytes}
+        due = [p for p in held if p.due(**limits, seconds=settings.batch_seconds)]
+        return min(due, key=lambda p: p.since, default=None)
+
+    def _write_or_give_up(self, partition: Partition) -> None:
+        try:
+            self._write(partition)
+        except Fenced as fenced:
+            metrics.FENCED.inc()
+            log.warning("batch given up", partition=partition.number, reason=str(fenced))
+            if self._owned.get(partition.number) is partition:
+                del self._owned[partition.number]
 
     def _write(self, partition: Partition) -> None:
         replayed = partition.progress.pending is not None
-        batch, after = partition.batch()
+        batch, after = partition.batch(rows=self._settings.batch_rows, size=self._settings.batch_bytes)
         before = msgspec.structs.replace(partition.progress, pending=(batch.first, batch.last))
-        self._commit(partition.number, batch.first, before)
+        self._commit(partition, batch.first, before)
         self._store(partition, batch)
-        self._commit(partition.number, batch.last + 1, after)
+        self._commit(partition, batch.last + 1, after)
         partition.done(batch, after)
         metrics.BATCHES.inc()
         metrics.REPLAYED.inc(int(replayed))
@@ -160,26 +199,30 @@ class BlockConsumer:
                 log.warning(
                     "insert failed, will retry", partition=batch.partition, code=error.code, error=str(error)
                 )
-            self._wait(backoff)
+            self._wait(partition, backoff)
             backoff = min(2 * backoff, LONGEST_BACKOFF_SECONDS)
-            if self._owned.get(partition.number) is not partition:
-                raise Fenced("revoked while its insert was failing")
 
-    def _wait(self, seconds: float) -> None:
-        """Stay in the group while nothing can be taken: polling goes on, with every partition paused."""
-        assigned = self._consumer.assignment()
-        self._consumer.pause(assigned)
+    def _wait(self, partition: Partition, seconds: float) -> None:
+        """Stay in the group while nothing can be taken: polling goes on, with every partition paused.
+
+        Raises:
+            Fenced: the partition is not ours any more, even if it is ours again: somebody may have written meanwhile.
+
+        """
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             if self._stopping():
-                raise Fenced("told to stop while its insert was failing")
-            self.last_loop = time.monotonic()
-            for message in self._consumer.consume(1, min(left, POLL_SECONDS)):
-                self._take(message)
-        self._consumer.resume([tp for tp in assigned if tp.partition in self._owned])
+                raise Fenced("told to stop while it could not be written")
+            self._consumer.pause(self._consumer.assignment())
+            self._poll(1, min(left, POLL_SECONDS))
+            if self._owned.get(partition.number) is not partition:
+                break
+        self._consumer.resume(self._consumer.assignment())
+        if self._owned.get(partition.number) is not partition:
+            raise Fenced("revoked while it could not be written")
 
-    def _commit(self, partition: int, offset: int, progress: Progress) -> None:
-        target = TopicPartition(READINGS, partition, offset, progress.encode())
+    def _commit(self, partition: Partition, offset: int, progress: Progress) -> None:
+        target = TopicPartition(READINGS, partition.number, offset, progress.encode())
         while True:
             try:
                 (result,) = self._consumer.commit(offsets=[target], asynchronous=False) or [target]
@@ -188,35 +231,9 @@ class BlockConsumer:
                 error = raised.args[0]
             if error is None:
                 return
-            if error.code() in _FENCED:
+            if error.code() in kafka_errors.FENCED:
                 raise Fenced(str(error))
-            if not error.retriable() or self._stopping():
+            if error.code() not in kafka_errors.WEATHER:
                 raise KafkaException(error)
-            log.warning("commit failed, will retry", partition=partition, error=str(error))
-            self._wait(POLL_SECONDS)
-            if partition not in self._owned:
-                raise Fenced("revoked while its commit was failing")
-
-
-def _unreadable(message: _Message, topic_id: str, error: str) -> tuple[Span, Any]:
-    """A record that is no block, as a block of one dead letter: it is stored once like everything else."""
-    offset = message.offset()
-    time_ms = message.timestamp()[1]
-    span = Span(
-        topic=READINGS,
-        topic_id=topic_id,
-        partition=message.partition(),
-        first=offset,
-        last=offset,
-        time=time_ms,
-    )
-    row = MessageRow(
-        offset=offset,
-        fate=Fate.DEAD_LETTER,
-        logged_at=time_ms,
-        dialect="",
-        reason=Reason.UNDECODABLE,
-        error=error,
-        body=message.value() or b"",
-    )
-    return span, decode(encode([row]))
+            log.warning("commit failed, will retry", partition=partition.number, error=str(error))
+            self._wait(partition, POLL_SECONDS)

@@ -38,17 +38,18 @@ class Partition:
         self.progress = progress
         self.rows = 0
         self.bytes = 0
+        self.since = 0.0
+        """When the oldest block that waits came, or the last batch was stored: by the clock."""
         self._monotonic = monotonic
-        self._since = 0.0
         self._blocks: deque[tuple[int, Span, pa.RecordBatch]] = deque()
 
     def add(self, offset: int, span: Span, messages: pa.RecordBatch) -> None:
         """Append a consumed block."""
         if not self._blocks:
-            self._since = self._monotonic()
+            self.since = self._monotonic()
         self._blocks.append((offset, span, messages))
         self.position = offset + 1
-        self.rows += _readings(messages)
+        self.rows += _rows(messages)
         self.bytes += messages.nbytes
 
     def due(self, *, rows: int, size: int, seconds: float) -> bool:
@@ -57,15 +58,15 @@ class Partition:
             return self.position > self.progress.pending[1]
         if not self._blocks:
             return False
-        return self.rows >= rows or self.bytes >= size or self._monotonic() - self._since >= seconds
+        return self.rows >= rows or self.bytes >= size or self._monotonic() - self.since >= seconds
 
-    def batch(self) -> tuple[Batch, Progress]:
-        """The next batch, and the progress once it is stored.
+    def batch(self, *, rows: int, size: int) -> tuple[Batch, Progress]:
+        """The next batch, up to the block that fills it, and the progress once it is stored.
 
         A batch that was recorded before is made of exactly the recorded blocks, against the watermarks of then: the same
         rows in the same order, whoever makes it.
         """
-        first, last = self.progress.pending or (self._blocks[0][0], self._blocks[-1][0])
+        first, last = self.progress.pending or self._fill(rows, size)
         stored = dict(self.progress.stored)
         blocks = []
         for offset, span, messages in self._blocks:
@@ -81,14 +82,25 @@ class Partition:
         """Forget the blocks of a batch that is stored and committed."""
         while self._blocks and self._blocks[0][0] <= batch.last:
             _, _, messages = self._blocks.popleft()
-            self.rows -= _readings(messages)
+            self.rows -= _rows(messages)
             self.bytes -= messages.nbytes
-        self._since = self._monotonic()
+        self.since = self._monotonic()
         self.progress = progress
 
+    def _fill(self, rows: int, size: int) -> tuple[int, int]:
+        """First and last block of a new batch: however much has gathered, it has to fit into one insert."""
+        for count, (_, _, messages) in enumerate(self._blocks):
+            rows -= _rows(messages)
+            size -= messages.nbytes
+            if rows <= 0 or size <= 0:
+                return self._blocks[0][0], self._blocks[count][0]
+        return self._blocks[0][0], self._blocks[-1][0]
 
-def _readings(messages: pa.RecordBatch) -> int:
-    return len(messages.column("readings").flatten())
+
+def _rows(messages: pa.RecordBatch) -> int:
+    """Rows of the table that gets the most."""
+    readings: int = len(messages.column("readings").flatten())
+    return max(int(messages.num_rows), readings)
 
 
 def _beyond(stored: Mapping[str, int], span: Span, messages: pa.RecordBatch) -> pa.RecordBatch:

@@ -30,4 +30,7 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
             ValueError: somebody else committed for this group.
 
         """
-        return msgspec.json.decode(metadata, type=cls) if metadata else cls()
+        try:
+            return msgspec.json.decode(metadata, type=cls) if metadata else cls()
+        except msgspec.MsgspecError as error:
+            raise ValueError(f"{metadata!r:.200} is no progress of a sink: {error}") from error

@@ -49,9 +49,13 @@ class SinkSettings(Section, env_prefix="HEADRACE_SINK__"):
         256 << 20, gt=0, description="Bytes of blocks held in all; then the fullest is written."
     )
     insert_timeout: int = Field(
-        60, gt=0, lt=240, description="Seconds an insert may take; below Kafka's poll interval."
+        60,
+        gt=0,
+        le=90,
+        description="Seconds an insert may take; a batch is three, within Kafka's poll interval of 300.",
     )
     epoch: str = Field(
-        "0", pattern=r"^[a-z0-9]{1,16}$", description="Part of every token; another one for a backfill."
+        "0",
+        pattern=r"^[a-z0-9]{1,16}$",
+        description="Part of every token; another one, with another group, for a backfill.",
     )
-    topics_timeout: float = Field(60, description="Seconds to wait for the topics to exist.")

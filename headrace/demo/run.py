@@ -58,10 +58,10 @@ async def _demo(messages: int, fresh: bool, console: Console) -> int:
         report(f"Everything is up after {time.monotonic() - began:.0f} s.")
         demo_run = f"demo-{uuid.uuid4().hex[:6]}-"
         client = await asyncio.to_thread(clickhouse_connect.get_client, dsn=stack.clickhouse_url)
-        fleet = await _register(stack, demo_run)
+        fleet = await register(stack, demo_run)
         report(f"Registered {3 * DEVICES_A_DIALECT} devices named {demo_run}*.")
-        ledgers = await _send(stack, fleet, messages, console)
-        await _settle(client, demo_run, sum(ledger.accepted for ledger in ledgers.values()), console)
+        ledgers = await send(stack, fleet, messages, console)
+        await settle(client, demo_run, sum(ledger.accepted for ledger in ledgers.values()), console)
         wrong = await asyncio.to_thread(judge.differences, client, demo_run, ledgers)
         console.print(_table(ledgers, await asyncio.to_thread(judge.stored, client, demo_run)))
         _conclude(console, wrong, stack, demo_run)
@@ -69,7 +69,7 @@ async def _demo(messages: int, fresh: bool, console: Console) -> int:
     return 1 if wrong else 0
 
 
-async def _register(stack: Stack, demo_run: str) -> Mapping[str, Sequence[str]]:
+async def register(stack: Stack, demo_run: str) -> Mapping[str, Sequence[str]]:
     """Register a fleet, and wait until every process knows it; returns the devices by dialect."""
     fleet = {
         dialect: [f"{demo_run}{dialect[0]}{number:02}" for number in range(DEVICES_A_DIALECT)]
@@ -113,7 +113,7 @@ async def _known(session: aiohttp.ClientSession, port: int) -> float:
     )
 
 
-async def _send(
+async def send(
     stack: Stack, fleet: Mapping[str, Sequence[str]], messages: int, console: Console
 ) -> Mapping[str, Ledger]:
     each = messages // 3
@@ -132,7 +132,7 @@ async def _send(
     return dict(zip(fleet, ledgers, strict=True))
 
 
-async def _settle(client: Any, demo_run: str, accepted: int, console: Console) -> None:
+async def settle(client: Any, demo_run: str, accepted: int, console: Console) -> None:
     """Wait until every accepted message has met its fate."""
     with _progress(console) as progress:
         task = progress.add_task("in ClickHouse", total=accepted)

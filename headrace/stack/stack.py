@@ -117,6 +117,7 @@ class Stack:
             if self._fresh:
                 self.state.clear()
             ensure_pki(self.state.pki)
+            self.state.add_example_fleet()
             if "kafka" in self.services:
                 await asyncio.to_thread(self._kafka.prepare, self._cache, self._report)
             services = [self._service(name) for name in self.services]
@@ -207,6 +208,9 @@ class Stack:
             "HEADRACE_KAFKA__BOOTSTRAP": self.bootstrap,
             "HEADRACE_CLICKHOUSE__URL": self.clickhouse_url,
             "HEADRACE_HEALTH__PORT": str(getattr(settings, f"{name}_health_port")),
+            # Static members: a process that was killed gets its partitions back at once.
+            "HEADRACE_PROCESS__INSTANCE": "local",
+            "HEADRACE_SINK__INSTANCE": "local",
             "HEADRACE_HTTP__PORT": str(settings.http_port),
             "HEADRACE_HTTP__TOKENS": os.environ.get("HEADRACE_HTTP__TOKENS", json.dumps(dict(TOKENS))),
             "HEADRACE_COAP__PORT": str(settings.coap_port),

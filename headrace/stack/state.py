@@ -1,12 +1,14 @@
 """The state folder of a stack, and the lock that keeps two stacks from sharing it."""
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib import resources
 from pathlib import Path
 
 from headrace.stack.errors import StackError
@@ -21,6 +23,7 @@ class State:
         self.kafka = self.folder / "kafka"
         self.clickhouse = self.folder / "clickhouse"
         self.pki = self.folder / "pki"
+        self.fleet = self.folder / "fleet.yaml"
 
     @asynccontextmanager
     async def locked(
@@ -58,6 +61,11 @@ class State:
                 report(f"The stack of pid {holder} was killed; waiting until its processes have ended")
                 reported = True
             await asyncio.sleep(0.05)
+
+    def add_example_fleet(self) -> None:
+        """Put the example fleet beside the certificates that it names, unless a file is there: it may be somebody's own."""
+        with contextlib.suppress(FileExistsError), self.fleet.open("x") as file:
+            file.write((resources.files("headrace") / "fleet.yaml").read_text())
 
     def clear(self) -> None:
         """Forget all data. Certificates stay: devices were given theirs."""

@@ -36,7 +36,7 @@ def instant(text: str) -> int | None:
     """
     found = None
     with contextlib.suppress(ValueError):
-        found = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text.upper())
     for form in _DOTNET_FORMATS if found is None else ():
         with contextlib.suppress(ValueError):
             found = datetime.strptime(text, form)  # noqa: DTZ007 - the format has %z
@@ -55,7 +55,5 @@ def storable(microseconds: int) -> int:
 
     """
     if not EARLIEST_US <= microseconds <= LATEST_US:
-        raise Unusable(
-            Reason.UNUSABLE_TIME, f"{microseconds} µs since 1970 is not between the years 1900 and 2299"
-        )
+        raise Unusable(Reason.UNUSABLE_TIME, "the time of measurement is not between the years 1900 and 2299")
     return microseconds

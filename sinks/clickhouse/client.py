@@ -15,14 +15,32 @@ from sinks.sink import Retryable, Unwritable
 
 RETRYABLE_CODES = frozenset(
     {
-        *("3", "107", "159", "164", "202", "203", "209", "210", "241", "242", "243", "252", "279", "285"),
-        *("319", "341", "425", "439", "473", "999", "1000"),
+        *(
+            "3",
+            "33",
+            "107",
+            "159",
+            "164",
+            "173",
+            "202",
+            "203",
+            "209",
+            "210",
+            "225",
+            "236",
+            "241",
+            "242",
+            "243",
+        ),
+        *("252", "279", "285", "286", "319", "341", "394", "425", "439", "473", "499", "735", "999", "1000"),
     },
 )
 """ClickHouse's error codes that time or an operator can heal: time-outs, network, memory, disk, read-only, too many
-parts, too many queries, unknown status of an insert, keeper and quorum trouble."""
+parts, too many queries, a server that shuts down, unknown status of an insert, keeper and quorum trouble."""
 
 _CODE = re.compile(r"Code: (\d+)|error code (\d+)", re.IGNORECASE)
+_GATEWAY = re.compile(r"HTTP status (?:408|429|5\d\d)\b")
+"""An answer of something between ClickHouse and us, which has no code of ClickHouse."""
 
 
 def connect(settings: ClickHouseSettings, *, insert_timeout: int) -> Any:
@@ -58,7 +76,8 @@ def translated() -> Iterator[None]:
     except ClickHouseError as error:
         found = _CODE.search(str(error))
         code = next(filter(None, found.groups())) if found else ""
-        if code in RETRYABLE_CODES or (not code and isinstance(error, OperationalError)):
+        away = isinstance(error, OperationalError) or _GATEWAY.search(str(error))
+        if code in RETRYABLE_CODES or (not code and away):
             raise Retryable(str(error), code=code or "connection") from error
         raise Unwritable(str(error)) from error
     except (HTTPError, OSError) as error:

@@ -15,6 +15,9 @@ CREATE TABLE IF NOT EXISTS schema_migrations ${on_cluster}
 ENGINE = ${replicated}MergeTree ORDER BY name
 """
 
+# Replicas forget by age too, after an hour unless told otherwise: a batch may wait as long as `readings` keeps it.
+_REPLICATED_WINDOW = "replicated_deduplication_window_seconds = 604800, replicated_deduplication_window"
+
 
 def migrate(client: Any, *, cluster: str = "") -> list[str]:
     """Apply the files that are missing, in order; return their names.
@@ -50,7 +53,7 @@ def _files() -> Iterator[tuple[str, str]]:
     folder = resources.files("sinks.clickhouse") / "sql"
     for file in sorted(folder.iterdir(), key=lambda f: f.name):
         if file.name.endswith(".sql"):
-            yield file.name, file.read_text()
+            yield file.name, file.read_text(encoding="utf-8")
 
 
 def _rendered(statement: str, cluster: str) -> str:
@@ -58,5 +61,5 @@ def _rendered(statement: str, cluster: str) -> str:
     return Template(statement).substitute(
         on_cluster=f"ON CLUSTER `{cluster}`" if cluster else "",
         replicated="Replicated" if cluster else "",
-        dedup_window="replicated_deduplication_window" if cluster else "non_replicated_deduplication_window",
+        dedup_window=_REPLICATED_WINDOW if cluster else "non_replicated_deduplication_window",
     )

@@ -8,6 +8,7 @@ import pytest
 
 from headrace import fleet
 from headrace.stack.pki import ensure_pki
+from headrace.stack.stack import TOKENS
 from schemas.device import Device
 
 
@@ -23,7 +24,7 @@ def test_the_example_is_usable(tmp_path: Path):
     ensure_pki(tmp_path / "pki")
     file = written(tmp_path, (resources.files("headrace") / "fleet.yaml").read_text())
     devices = {device.device: device for device in fleet.load(file)}
-    assert {device.tenant for device in devices.values()} == {"contoso"}
+    assert {device.tenant for device in devices.values()} == set(TOKENS.values())
     assert {"contoso_9D6816", "contoso_9D6817", "myTwinId"} <= devices.keys()
     assert devices["myTwinId"].components == ["thermostat1"]
     assert devices["thermometer-1"].token_sha256s == [sha256(b"A1_TEST_TOKEN").hexdigest()]

@@ -1,0 +1,50 @@
+"""Dialect: one vendor's device API below one root path."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiocoap import Code
+
+from schemas.device import Device
+from schemas.raw_message import RawMessage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """A whole body, and the circumstances of the message that completed it."""
+
+    endpoint: str
+    message_id: int
+    token: bytes
+    body: bytes
+    received_at: int
+    """Microseconds since 1970, UTC."""
+
+
+class Dialect(Protocol):
+    """What the site asks of a vendor's API. Both answers come from memory, at once."""
+
+    name: str
+    """As in `schemas.topics.RAW_TOPICS`."""
+
+    def admit(self, method: Code, path: Sequence[str], certificate: bytes | None) -> Device:
+        """The device that speaks, before any of its body is kept.
+
+        Args:
+            method: what the request wants.
+            path: the segments below the dialect's root.
+            certificate: what the DTLS session proved, DER.
+
+        Raises:
+            producers.coap.refusal.Refused: it may not, or not so.
+
+        """
+
+    def read(self, device: Device, arrival: Arrival) -> RawMessage:
+        """The message that the body is.
+
+        Raises:
+            producers.coap.refusal.Refused: it is none.
+
+        """

@@ -1,0 +1,181 @@
+"""The message layer: each request handled once, acknowledged in time, answered once it has an answer.
+
+aiocoap's `MessageManager` and `TokenManager` (0.4.17) are not used; what would have to change there first:
+
+- `MessageManager._piggyback_opportunities` is keyed by (remote, token). Two confirmable requests with one token (a device
+  that always sends the empty one) mix up their acknowledgements: the first answer acknowledges the second request, so
+  a device would hear 2.01 for what Kafka does not have.
+- `TokenManager.process_request` cancels the running handler when a token is used again: the request is never answered,
+  and its retransmissions are taken for duplicates.
+- `MessageManager._recent_messages` keeps 3 KB a message for 247 s without a bound, and tells a restarted device that
+  reuses a Message ID the answer to its old message.
+- `MessageManager._continue_backlog` looks at every open exchange for each acknowledgement.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import structlog
+from aiocoap import Code, Message
+from aiocoap.numbers import OptionNumber
+from aiocoap.numbers import types as aiocoap_types
+
+from producers.coap.duplicates import Duplicates, Entry
+from producers.coap.exchanges import Exchanges
+from producers.coap.remote import Remote
+from producers.coap.wire import HEADER, VERSION, Datagram, Malformed, Type, decode
+
+PIGGYBACK_TIMEOUT = 0.5
+"""Seconds until a confirmable request gets an empty acknowledgement, its answer to follow: ThingsBoard's value."""
+
+_EMPTY_ACK, _RESET = 0x60, 0x70
+"""First bytes: version 1, the type, no token."""
+
+Handler = Callable[[Datagram, Remote], Coroutine[Any, Any, Message | None]]
+"""Answers a request; None leaves it without a response."""
+
+log = structlog.get_logger()
+
+
+class MessageLayer:
+    """RFC 7252, section 4, for a server, over any number of transports.
+
+    Args:
+        handler: runs once for each request, however often that is retransmitted.
+        piggyback_timeout: seconds until a confirmable request gets an empty acknowledgement.
+
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        piggyback_timeout: float = PIGGYBACK_TIMEOUT,
+        duplicates: Duplicates | None = None,
+        exchanges: Exchanges | None = None,
+    ) -> None:
+        self._handler = handler
+        self._piggyback_timeout = piggyback_timeout
+        self._duplicates = Duplicates(time.monotonic) if duplicates is None else duplicates
+        self._exchanges = Exchanges() if exchanges is None else exchanges
+        self._running: set[asyncio.Task[Message | None]] = set()
+        self._closing = False
+        self._message_id = random.getrandbits(16)
+
+    def receive(self, remote: Remote, data: bytes) -> None:
+        """Take a datagram from a transport. Never raises, whatever the bytes are."""
+        if len(data) < HEADER or data[0] >> 6 != VERSION:
+            return  # RFC 7252, section 3: silently
+        try:
+            message = decode(data)
+        except Malformed:
+            if Type(data[0] >> 4 & 3) is Type.CON:
+                remote.send(_bare(_RESET, data[2:4]))
+            return
+        if message.type in (Type.ACK, Type.RST):
+            self._exchanges.end(remote.key, message.message_id)
+        elif message.is_request:
+            self._take(remote, message, data)
+        elif message.type is Type.CON:
+            # A ping, or the response to a question that we never ask.
+            remote.send(_bare(_RESET, data[2:4]))
+
+    def forget(self, remote: Remote) -> None:
+        """A session ended; what it sent cannot be retransmitted any more."""
+        self._duplicates.forget(remote.key)
+
+    async def close(self, patience: float) -> None:
+        """Take no more requests, and give those that run so many seconds to be answered."""
+        self._closing = True
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=patience)
+            for task in late:
+                task.cancel()
+        self._exchanges.close()
+
+    def _take(self, remote: Remote, request: Datagram, data: bytes) -> None:
+        if self._closing:
+            return  # a retransmission finds our successor
+        entry, repeated = self._duplicates.seen(remote.key, request.message_id, data)
+        if repeated:
+            if request.type is Type.CON and entry.answer is not None:
+                remote.send(entry.answer)
+            return
+        exchange = _Exchange(self, remote, request, entry)
+        task = asyncio.create_task(self._handler(request, remote))
+        self._running.add(task)
+        if request.type is Type.CON:
+            exchange.wait(self._piggyback_timeout)
+        task.add_done_callback(self._running.discard)
+        task.add_done_callback(exchange.finish)
+
+    def separate(self, remote: Remote, response: Message, *, reliable: bool) -> None:
+        """Send a response as a message of its own."""
+        response.mid = self._message_id
+        self._message_id = self._message_id + 1 & 0xFFFF
+        if reliable and not self._exchanges.full:
+            response.mtype = aiocoap_types.CON
+            self._exchanges.begin(remote, response.mid, response.encode())
+        else:
+            response.mtype = aiocoap_types.NON
+            remote.send(response.encode())
+
+
+class _Exchange:
+    """One request on its way to its answer."""
+
+    __slots__ = ("_entry", "_layer", "_remote", "_request", "_timer")
+
+    def __init__(self, layer: MessageLayer, remote: Remote, request: Datagram, entry: Entry) -> None:
+        self._layer = layer
+        self._remote = remote
+        self._request = request
+        self._entry = entry
+        self._timer: asyncio.TimerHandle | None = None
+
+    def wait(self, seconds: float) -> None:
+        """Acknowledge without an answer if none has come by then."""
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._acknowledge)
+
+    def finish(self, task: asyncio.Task[Message | None]) -> None:
+        """Send the answer of the handler, or say that it failed."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            # The one place for what nobody expects: the device hears so, and the process serves the others.
+            log.error("a request failed", endpoint=self._remote.endpoint, exc_info=error)
+        self._answer(Message(code=Code.INTERNAL_SERVER_ERROR) if error is not None else task.result())
+
+    def _answer(self, response: Message | None) -> None:
+        unacknowledged = self._request.type is Type.CON and self._entry.answer is None
+        if response is None or self._unwanted(response):
+            if unacknowledged:
+                self._acknowledge()
+            return
+        response.token = self._request.token
+        if unacknowledged:
+            response.mtype, response.mid = aiocoap_types.ACK, self._request.message_id
+            self._entry.answer = response.encode()
+            self._remote.send(self._entry.answer)
+        else:
+            self._layer.separate(self._remote, response, reliable=self._request.type is Type.CON)
+
+    def _unwanted(self, response: Message) -> bool:
+        """RFC 7967: the client named the classes of responses that it does not want to hear."""
+        unwanted = self._request.uint(OptionNumber.NO_RESPONSE) or 0
+        return bool(unwanted & 1 << response.code.class_ - 1)
+
+    def _acknowledge(self) -> None:
+        self._entry.answer = _bare(_EMPTY_ACK, self._request.message_id.to_bytes(2, "big"))
+        self._remote.send(self._entry.answer)
+
+
+def _bare(first: int, message_id: bytes) -> bytes:
+    """An empty message: version and type, no code, a Message ID."""
+    return bytes((first, 0)) + message_id

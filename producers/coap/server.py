@@ -1,0 +1,116 @@
+"""The CoAP edge: UDP and DTLS in front of the dialects, Kafka behind them."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+import uvloop
+
+from producers.coap.dialect import Dialect
+from producers.coap.dtls import DtlsTransport
+from producers.coap.dtls_context import server_context
+from producers.coap.messages import MessageLayer
+from producers.coap.site import Limits, Site
+from producers.coap.thingsboard import ThingsBoard
+from producers.coap.udp import UdpTransport, bound_socket
+from producers.outbox import KafkaOutbox, Outbox
+from producers.settings import CoapSettings, EdgeSettings
+from runtime import log as runtime_log
+from runtime.health import health
+from runtime.process import until_told_to_stop
+from runtime.publisher import Publisher
+from runtime.registry import Devices, Registry
+from runtime.settings import HealthSettings, KafkaSettings, LogSettings
+
+DIALECTS: Mapping[tuple[str, ...], Callable[[Devices], Dialect]] = {
+    ("api", "v1"): ThingsBoard,
+}
+"""By the root of its paths."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where the edge listens."""
+
+    coap: int
+    coaps: int | None
+    """None without a certificate."""
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    outbox: Outbox, devices: Devices, settings: CoapSettings, edge: EdgeSettings
+) -> AsyncIterator[Ports]:
+    """Serve while the block runs; then answer what was begun, and tell the DTLS sessions goodbye.
+
+    Raises:
+        ValueError: the certificate cannot be used.
+        OSError: a port is taken.
+
+    """
+    dialects = {root: dialect(devices) for root, dialect in DIALECTS.items()}
+    site = Site(dialects, outbox, Limits(settings.max_body_bytes, edge.retry_after))
+    messages = MessageLayer(site.respond)
+    async with contextlib.AsyncExitStack() as stack:
+        coap = await stack.enter_async_context(_udp(settings, messages))
+        coaps = await stack.enter_async_context(_dtls(settings, messages)) if settings.certificate else None
+        # Left first: requests are answered while there are still sockets to answer through.
+        stack.push_async_callback(messages.close, edge.delivery_timeout + 1)
+        yield Ports(coap, coaps)
+
+
+@contextlib.asynccontextmanager
+async def _udp(settings: CoapSettings, messages: MessageLayer) -> AsyncIterator[int]:
+    sock = bound_socket(settings.host, settings.port)
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: UdpTransport(messages.receive), sock=sock
+    )
+    try:
+        yield sock.getsockname()[1]
+    finally:
+        transport.close()
+
+
+@contextlib.asynccontextmanager
+async def _dtls(settings: CoapSettings, messages: MessageLayer) -> AsyncIterator[int]:
+    context = server_context(settings.certificate, settings.private_key)
+    sock = bound_socket(settings.host, settings.dtls_port)
+    _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: DtlsTransport(context, messages.receive, messages.forget, max_sessions=settings.max_sessions),
+        sock=sock,
+    )
+    try:
+        yield sock.getsockname()[1]
+    finally:
+        protocol.close()
+
+
+def main() -> None:
+    """Run the CoAP edge until SIGTERM or SIGINT, with settings from the environment."""
+    runtime_log.configure(LogSettings())
+    settings, edge, kafka = CoapSettings(), EdgeSettings(), KafkaSettings()
+    with Registry(kafka) as devices:
+        uvloop.run(_run(devices, settings, edge, kafka))
+
+
+async def _run(devices: Registry, settings: CoapSettings, edge: EdgeSettings, kafka: KafkaSettings) -> None:
+    async with (
+        Publisher(
+            kafka, delivery_timeout=edge.delivery_timeout, max_queued_bytes=edge.max_queued_bytes
+        ) as publisher,
+        serving(KafkaOutbox(publisher), devices, settings, edge) as ports,
+    ):
+        # A registry that stopped still answers for the devices it knows: no reason to kill the process, but to send
+        # new traffic elsewhere.
+        with health(
+            HealthSettings(),
+            ready=lambda: publisher.error or devices.trouble,
+            alive=lambda: publisher.error,
+        ):
+            log.info("listening", host=settings.host, coap=ports.coap, coaps=ports.coaps)
+            await until_told_to_stop()
+            log.info("stopping")

@@ -1,0 +1,161 @@
+"""The site: from a CoAP request to one message on the log, and to the answer that says so."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from aiocoap import Code, Message
+from aiocoap.numbers import OptionNumber
+
+from producers.coap.blockwise import Bodies
+from producers.coap.dialect import Arrival, Dialect
+from producers.coap.refusal import Refused
+from producers.coap.remote import Remote
+from producers.coap.wire import Datagram, Type
+from producers.metrics import SECONDS, Outcome, count
+from producers.outbox import Outbox
+from runtime.publisher import PublishError, TooLarge
+
+MAX_WAITING = 10_000
+"""Requests that may wait for Kafka at once; the publisher bounds their bytes, this what we keep beside them."""
+
+_UNDERSTOOD = frozenset(
+    {
+        OptionNumber.URI_HOST,
+        OptionNumber.URI_PORT,
+        OptionNumber.URI_PATH,
+        OptionNumber.URI_QUERY,
+        OptionNumber.ACCEPT,
+        OptionNumber.BLOCK1,
+        OptionNumber.BLOCK2,
+    }
+)
+_PROXY = frozenset({OptionNumber.PROXY_URI, OptionNumber.PROXY_SCHEME})
+_CRITICAL = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is taken, and what is said beyond it."""
+
+    max_body: int
+    retry_after: int
+    """Seconds."""
+    max_waiting: int = MAX_WAITING
+
+
+class Site:
+    """Every dialect of this edge behind one door.
+
+    Args:
+        dialects: by root path.
+        outbox: what it put there is accepted.
+        limits: see there.
+        clock: seconds that only grow.
+        now: microseconds since 1970, UTC.
+
+    """
+
+    def __init__(
+        self,
+        dialects: Mapping[tuple[str, ...], Dialect],
+        outbox: Outbox,
+        limits: Limits,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        self._dialects = dialects
+        self._outbox = outbox
+        self._limits = limits
+        self._clock = clock
+        self._now = now
+        self._bodies = Bodies(limits.max_body, clock)
+        self._waiting = 0
+        # A request for no dialect at all counts for the first one: somebody has to.
+        self._nobody = next(iter(dialects.values())).name
+
+    async def respond(self, request: Datagram, remote: Remote) -> Message | None:
+        """Answer a request, and count its message once; a block that is not the last is no message yet."""
+        started = self._clock()
+        name = self._nobody
+        outcome: Outcome | None = Outcome.FAILED  # what is left of an unexpected error
+        try:
+            dialect, path = self._route(request)
+            name = dialect.name
+            response, outcome = await self._post(dialect, path, request, remote)
+        except Refused as refused:
+            outcome = refused.outcome
+            response = refused.answer()
+            if refused.code == Code.BAD_OPTION and request.type is Type.NON:
+                return None  # RFC 7252, section 5.4.1: silently
+        finally:
+            if outcome is not None:
+                count(name, outcome)
+                SECONDS.labels(name).observe(self._clock() - started)
+        return response
+
+    def _route(self, request: Datagram) -> tuple[Dialect, Sequence[str]]:
+        _refuse_options(request)
+        path = _path(request)
+        for root, dialect in self._dialects.items():
+            if path[: len(root)] == root:
+                return dialect, path[len(root) :]
+        raise Refused(Code.NOT_FOUND, Outcome.UNKNOWN)
+
+    async def _post(
+        self, dialect: Dialect, path: Sequence[str], request: Datagram, remote: Remote
+    ) -> tuple[Message, Outcome | None]:
+        device = dialect.admit(Code(request.code), path, remote.certificate)
+        body = self._bodies.feed(remote.key, request)
+        if body is None:
+            return _about_block(Message(code=Code.CONTINUE), request), None
+        arrival = Arrival(
+            endpoint=remote.endpoint,
+            message_id=request.message_id,
+            token=request.token,
+            body=body,
+            received_at=self._now(),
+        )
+        message = dialect.read(device, arrival)
+        if self._waiting >= self._limits.max_waiting:
+            raise self._unavailable()
+        self._waiting += 1
+        try:
+            await self._outbox.put([message])
+        except TooLarge as error:
+            raise Refused(Code.REQUEST_ENTITY_TOO_LARGE, Outcome.TOO_LARGE) from error
+        except PublishError as error:
+            raise self._unavailable() from error
+        finally:
+            self._waiting -= 1
+        return _about_block(Message(code=Code.CREATED), request), Outcome.ACCEPTED
+
+    def _unavailable(self) -> Refused:
+        return Refused(Code.SERVICE_UNAVAILABLE, Outcome.UNAVAILABLE, max_age=self._limits.retry_after)
+
+
+def _refuse_options(request: Datagram) -> None:
+    for number, _ in request.options:
+        if number & _CRITICAL and number not in _UNDERSTOOD:
+            code = Code.PROXYING_NOT_SUPPORTED if number in _PROXY else Code.BAD_OPTION
+            raise Refused(code, Outcome.MALFORMED)
+
+
+def _path(request: Datagram) -> tuple[str, ...]:
+    """The segments of the path; ThingsBoard's devices may also send all of it as one."""
+    try:
+        segments = tuple(str(value, "utf-8") for value in request.values(OptionNumber.URI_PATH))
+    except UnicodeDecodeError as error:
+        raise Refused(Code.BAD_OPTION, Outcome.MALFORMED) from error
+    if len(segments) == 1 and "/" in segments[0]:
+        return tuple(segments[0].removeprefix("/").split("/"))
+    return segments
+
+
+def _about_block(response: Message, request: Datagram) -> Message:
+    """Tell which block this answers (RFC 7959, section 2.3)."""
+    block = request.block1
+    if block is not None:
+        response.opt.block1 = (block.number, block.more, block.exponent)
+    return response

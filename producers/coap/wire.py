@@ -1,0 +1,155 @@
+"""CoAP messages from bytes: strict (RFC 7252, section 3), typed, and nothing remembered.
+
+aiocoap's own `Message.decode` is not used for what comes from the network. It keeps an enumeration member for every
+option number and content format that it ever saw, some 300 bytes each for as long as the process lives; it takes token
+lengths of 9 to 15; and a path that is not UTF-8 escapes it as UnicodeDecodeError. What we send is encoded by aiocoap.
+Upstream changes that would remove this module: `ExtensibleIntEnum._missing_` without `_value2member_map_`, and
+`Message.decode` raising only `UnparsableMessage`.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from aiocoap.numbers import OptionNumber
+
+VERSION = 1
+HEADER = 4
+LONGEST_TOKEN = 8
+PAYLOAD_MARKER = 0xFF
+
+_REQUEST, _RESPONSES = 0, (2, 4, 5)
+_BYTE, _TWO_BYTES, _RESERVED = 13, 14, 15
+_NO_CACHE_KEY_MASK, _NO_CACHE_KEY, _UNSAFE = 0x1E, 0x1C, 0x02
+_OF_ONE_BLOCK = frozenset({OptionNumber.BLOCK1, OptionNumber.BLOCK2, OptionNumber.OBSERVE})
+
+
+class Malformed(ValueError):
+    """The bytes are no CoAP message."""
+
+
+class Type(IntEnum):
+    """How a message wants to be acknowledged (RFC 7252, section 4)."""
+
+    CON = 0
+    NON = 1
+    ACK = 2
+    RST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The value of a Block1 option (RFC 7959, section 2.2)."""
+
+    number: int
+    more: bool
+    exponent: int
+
+    @property
+    def size(self) -> int:
+        """Bytes in every block but the last."""
+        return 1 << (self.exponent + 4)
+
+    @property
+    def start(self) -> int:
+        """Where in the body this block begins."""
+        return self.number * self.size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Datagram:
+    """One message as it arrived; option values are bytes until somebody needs them."""
+
+    type: Type
+    code: int
+    message_id: int
+    token: bytes
+    options: tuple[tuple[int, bytes], ...]
+    payload: bytes
+
+    @property
+    def is_request(self) -> bool:
+        """Whether the code is a method."""
+        return self.code >> 5 == _REQUEST and self.code != 0
+
+    def values(self, number: int) -> list[bytes]:
+        """Every value of an option, in order."""
+        return [value for found, value in self.options if found == number]
+
+    def uint(self, number: int) -> int | None:
+        """The first value of an option that holds an unsigned integer."""
+        values = self.values(number)
+        return int.from_bytes(values[0], "big") if values else None
+
+    @property
+    def block1(self) -> Block | None:
+        """Which part of its body the request carries; None when it carries it whole."""
+        value = self.uint(OptionNumber.BLOCK1)
+        return None if value is None else Block(value >> 4, bool(value & 8), value & 7)
+
+    def cache_key(self) -> tuple[int, tuple[tuple[int, bytes], ...]]:
+        """What all the blocks of one body have in common (RFC 7959, section 2.5; Request-Tag of RFC 9175)."""
+        return self.code, tuple(
+            (number, value)
+            for number, value in self.options
+            if number not in _OF_ONE_BLOCK
+            and (number & _UNSAFE or number & _NO_CACHE_KEY_MASK != _NO_CACHE_KEY)
+        )
+
+
+def decode(data: bytes) -> Datagram:
+    """Read one message, of at least four bytes and of version 1.
+
+    Raises:
+        Malformed: a message format error (RFC 7252, section 3).
+
+    """
+    token_end = HEADER + (data[0] & 0x0F)
+    code = data[1]
+    if token_end > HEADER + LONGEST_TOKEN or token_end > len(data):
+        raise Malformed("token length")
+    if code >> 5 not in (_REQUEST, *_RESPONSES):
+        raise Malformed("reserved class of code")
+    if code == 0 and len(data) > HEADER:
+        raise Malformed("an empty message with more than a header")
+    options, payload = _options(data, token_end)
+    return Datagram(
+        type=Type(data[0] >> 4 & 3),
+        code=code,
+        message_id=int.from_bytes(data[2:4], "big"),
+        token=data[HEADER:token_end],
+        options=options,
+        payload=payload,
+    )
+
+
+def _options(data: bytes, position: int) -> tuple[tuple[tuple[int, bytes], ...], bytes]:
+    options: list[tuple[int, bytes]] = []
+    number = 0
+    while position < len(data):
+        first = data[position]
+        position += 1
+        if first == PAYLOAD_MARKER:
+            if position == len(data):
+                raise Malformed("a payload marker without payload")
+            return tuple(options), data[position:]
+        delta, position = _extended(data, position, first >> 4)
+        length, position = _extended(data, position, first & 0x0F)
+        number += delta
+        if position + length > len(data):
+            raise Malformed("an option that is longer than the message")
+        options.append((number, data[position : position + length]))
+        position += length
+    return tuple(options), b""
+
+
+def _extended(data: bytes, position: int, nibble: int) -> tuple[int, int]:
+    if nibble < _BYTE:
+        return nibble, position
+    if nibble == _RESERVED:
+        raise Malformed("reserved option delta or length")
+    width = 1 if nibble == _BYTE else 2
+    end = position + width
+    if end > len(data):
+        raise Malformed("an option header that ends early")
+    base = _BYTE if nibble == _BYTE else _BYTE + 256
+    return int.from_bytes(data[position:end], "big") + base, end

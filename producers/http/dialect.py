@@ -1,0 +1,63 @@
+"""Dialect: one vendor's HTTP protocol, and the refusals, bodies and headers that all of them share."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from producers.http.bearer import Tenants
+from producers.http.refusal import Refusal
+from runtime.registry import Devices
+from schemas.raw_message import RawMessage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """What a dialect asks before it lets a message in."""
+
+    tenants: Tenants
+    devices: Devices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """A line of the table `producers.http.server.DIALECTS`.
+
+    Args:
+        name: as in `schemas.topics.RAW_TOPICS`.
+        prefixes: every path below these is answered in this dialect, errors of the framework included.
+        paths: what devices POST to.
+        accept: the request as messages, or a `Refusal`. Publishes nothing: the server does, and answers afterwards.
+        success: the answer once every message is on the log.
+        refuse: the answer that says why not.
+
+    """
+
+    name: str
+    prefixes: Sequence[str]
+    paths: Sequence[str]
+    accept: Callable[[web.Request, Door], Awaitable[Sequence[RawMessage]]]
+    success: Callable[[web.Request], web.Response]
+    refuse: Callable[[web.Request, Refusal], web.Response]
+
+
+async def json_body(request: web.Request) -> bytes:
+    """The whole body, inflated, of a request that says it is JSON.
+
+    Raises:
+        Refusal: another media type, or a body that cannot be read to its end.
+        web.HTTPRequestEntityTooLarge: larger than the application's limit, once inflated.
+
+    """
+    if request.content_type != "application/json":
+        raise Refusal(415, "Content-Type must be application/json.")
+    try:
+        return await request.read()
+    except (web.RequestPayloadError, ConnectionError) as error:
+        raise Refusal(400, "The body ended early, or does not fit its Content-Encoding.") from error
+
+
+def printable(headers: Mapping[str, str], name: str) -> str:
+    """A header that may be stored and echoed: "" where it is missing, or holds bytes that are no text."""
+    value = headers.get(name, "")
+    return value if value.isprintable() else ""

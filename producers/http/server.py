@@ -1,0 +1,158 @@
+"""The HTTP edge: one application for every dialect, errors in the words of each, and the process around it."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import structlog
+import uvloop
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from producers.http import digital_twins, graph
+from producers.http.bearer import Tenants
+from producers.http.dialect import Dialect, Door
+from producers.http.refusal import Refusal
+from producers.metrics import SECONDS, Outcome, count
+from producers.outbox import KafkaOutbox, Outbox
+from producers.settings import EdgeSettings, HttpSettings
+from runtime import log as logging
+from runtime.health import health
+from runtime.process import until_told_to_stop
+from runtime.publisher import Publisher, PublishError, TooLarge
+from runtime.registry import Devices, Registry
+from runtime.settings import HealthSettings, KafkaSettings, LogSettings
+
+log = structlog.get_logger()
+
+Refuse = Callable[[web.Request, Refusal], web.Response]
+
+DIALECTS: Sequence[Dialect] = (graph.DIALECT, digital_twins.DIALECT)
+"""Every dialect that the edge speaks."""
+
+GRACE = 5
+"""Seconds that an answer may take beyond Kafka's acknowledgement, when the process stops."""
+
+
+def application(
+    outbox: Outbox, devices: Devices, settings: HttpSettings, edge: EdgeSettings
+) -> web.Application:
+    """The edge without a socket: what tests drive, and `main` listens with."""
+    app = web.Application(middlewares=[_errors(edge)], client_max_size=settings.max_body_bytes)
+    door = Door(tenants=Tenants(settings.tokens), devices=devices)
+    for dialect in DIALECTS:
+        for path in dialect.paths:
+            app.router.add_post(path, _endpoint(dialect, door, outbox))
+    app.on_response_prepare.append(_state_emptiness)
+    return app
+
+
+def _endpoint(dialect: Dialect, door: Door, outbox: Outbox) -> Handler:
+    """The one order of events in every dialect: understand, publish, count, answer."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        messages = await dialect.accept(request, door)
+        await outbox.put(messages)
+        count(dialect.name, Outcome.ACCEPTED, len(messages))
+        return dialect.success(request)
+
+    return handle
+
+
+def _errors(edge: EdgeSettings) -> Middleware:
+    """Whatever is raised, the framework's own errors included, becomes an answer in the dialect of the path."""
+
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        name, refuse = _speaker(request.path)
+        started = time.perf_counter()
+        try:
+            return await handler(request)
+        except Exception as error:  # noqa: BLE001 - the rim: nothing beyond it knows the dialect
+            refusal = _refusal(error, edge)
+            count(name, refusal.outcome)
+            return refuse(request, refusal)
+        finally:
+            SECONDS.labels(name).observe(time.perf_counter() - started)
+
+    return answer
+
+
+def _refusal(error: Exception, edge: EdgeSettings) -> Refusal:
+    match error:
+        case Refusal():
+            return error
+        case TooLarge():
+            return Refusal(413, str(error))
+        case PublishError():
+            return Refusal(
+                503,
+                "The telemetry was not stored; try again.",
+                headers={"Retry-After": str(edge.retry_after)},
+            )
+        case web.HTTPException():
+            allow = {name: value for name, value in error.headers.items() if name == "Allow"}
+            return Refusal(error.status, error.text or error.reason, headers=allow)
+        case _:
+            log.error("request failed", exc_info=error)
+            return Refusal(500, "An error of the server, not of the request; its log has more.")
+
+
+def _speaker(path: str) -> tuple[str, Refuse]:
+    for dialect in DIALECTS:
+        if any(path == prefix or path.startswith(f"{prefix}/") for prefix in dialect.prefixes):
+            return dialect.name, dialect.refuse
+    return "none", _refuse_plainly
+
+
+def _refuse_plainly(_: web.Request, refusal: Refusal) -> web.Response:
+    return web.Response(text=f"{refusal.message}\n", status=refusal.status, headers=refusal.headers)
+
+
+async def _state_emptiness(_: web.Request, response: web.StreamResponse) -> None:
+    # aiohttp takes the header out, as RFC 9110 asks; both services send it, and a client may wait for it.
+    if response.status == 204:  # noqa: PLR2004 - No Content
+        response.headers["Content-Length"] = "0"
+
+
+def main() -> None:
+    """Run the edge until SIGTERM or SIGINT: `headrace http`."""
+    logging.configure(LogSettings())
+    settings, edge, kafka = HttpSettings(), EdgeSettings(), KafkaSettings()
+    with Registry(kafka) as registry:
+        uvloop.run(_serve(registry, settings, edge, kafka))
+
+
+async def _serve(
+    registry: Registry, settings: HttpSettings, edge: EdgeSettings, kafka: KafkaSettings
+) -> None:
+    publisher = Publisher(
+        kafka, delivery_timeout=edge.delivery_timeout, max_queued_bytes=edge.max_queued_bytes
+    )
+    async with publisher:
+        app = application(KafkaOutbox(publisher), registry, settings, edge)
+        async with listening(app, settings.host, settings.port, grace=edge.delivery_timeout + GRACE):
+            with health(
+                HealthSettings(),
+                ready=lambda: publisher.error or registry.trouble,
+                alive=lambda: publisher.error or registry.trouble,
+            ):
+                await until_told_to_stop()
+
+
+@asynccontextmanager
+async def listening(app: web.Application, host: str, port: int, *, grace: float) -> AsyncIterator[int]:
+    """Take requests while the block runs, at the port that it is given; then finish those that are under way.
+
+    Several processes may listen on one port: the kernel spreads connections over them. Port 0 is any that is free.
+    """
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=grace)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port, reuse_port=True).start()
+        bound: int = runner.addresses[0][1]
+        log.info("listening", host=host, port=bound)
+        yield bound
+        log.info("stopping")
+    finally:
+        await runner.cleanup()

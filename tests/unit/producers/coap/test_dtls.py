@@ -1,0 +1,253 @@
+"""DTLS sessions: begun with a cookie, bounded, replaced, ended."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from OpenSSL import SSL
+
+from headrace.stack.pki import Pki, ensure_pki
+from producers.coap import dtls
+from producers.coap.dtls import DtlsTransport
+from producers.coap.dtls_context import server_context
+from producers.coap.dtls_session import MTU, Session, datagrams
+from producers.coap.remote import Remote
+from producers.coap.udp import bound_socket
+from tests.support.coap import der, peer
+from tests.support.dtls import Device, device
+from tests.support.processes import until
+
+Serve = Callable[..., contextlib.AbstractAsyncContextManager[tuple[DtlsTransport, int]]]
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    """A server and a device."""
+    return ensure_pki(tmp_path_factory.mktemp("pki"))
+
+
+class Ear:
+    """Remembers what was received, and echoes it."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[Remote, bytes]] = []
+        self.forgotten: list[Session] = []
+
+    def receive(self, remote: Remote, data: bytes) -> None:
+        """Take a datagram."""
+        self.heard.append((remote, data))
+        remote.send(data)
+
+
+@pytest.fixture
+def ear() -> Ear:
+    """What is behind the transport."""
+    return Ear()
+
+
+@pytest.fixture
+def serve(pki: Pki, ear: Ear) -> Serve:
+    """Starts a transport, and says on which port."""
+
+    @contextlib.asynccontextmanager
+    async def serving(**limits: Any) -> AsyncIterator[tuple[DtlsTransport, int]]:
+        context = server_context(str(pki.certificate("server")), str(pki.private_key("server")))
+        sock = bound_socket("127.0.0.1", 0)
+        _, transport = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: DtlsTransport(
+                context, ear.receive, ear.forgotten.append, **({"max_sessions": 10} | limits)
+            ),
+            sock=sock,
+        )
+        try:
+            yield transport, sock.getsockname()[1]
+        finally:
+            transport.close()
+
+    return serving
+
+
+async def echo(this: Device, data: bytes = b"hello") -> bytes:
+    """What comes back."""
+    for record in this.records(data):
+        this.socket.send(record)
+    return await this.read()
+
+
+async def test_session(serve, ear, pki):
+    """A session carries datagrams both ways, and knows the device's certificate."""
+    async with serve() as (transport, port), device(port, pki) as this:
+        assert await echo(this) == b"hello"
+        ((remote, data),) = ear.heard
+        assert (data, remote.certificate) == (b"hello", der(pki))
+        assert remote.endpoint.startswith("coaps://127.0.0.1:")
+        assert (transport.sessions, transport.handshakes) == (1, 0)
+        assert this.connection.get_protocol_version_name() == "DTLSv1.2"
+
+
+async def test_no_certificate(serve, ear):
+    """A device without a certificate is nobody, but may speak."""
+    async with serve() as (_, port), device(port) as this:
+        await echo(this)
+    assert ear.heard[0][0].certificate is None
+
+
+async def test_strangers_cost_no_memory(serve):
+    """A ClientHello without a cookie gets a shorter answer, and leaves nothing behind."""
+    async with serve() as (transport, port):
+        for _ in range(100):
+            async with peer(port) as socket:
+                hello = Device(socket).begin()
+                socket.send(hello)
+                assert len(await asyncio.wait_for(socket.mail.get(), 10)) < len(hello)
+        assert (transport.sessions, transport.handshakes) == (0, 0)
+
+
+async def test_cookie_of_another_address(serve):
+    """A cookie is good for the address only that it was told."""
+    async with serve() as (transport, port), peer(port) as first, peer(port) as second:
+        for datagram in await Device(first).cookie():
+            second.send(datagram)
+        await asyncio.wait_for(second.mail.get(), 10)
+        assert transport.handshakes == 0
+
+
+async def test_restarted_device(serve, ear, pki):
+    """A device that restarts on its old address replaces its session; the two are different endpoints."""
+    async with serve() as (transport, port), peer(port) as socket:
+        for _ in range(2):
+            this = Device(socket, pki)
+            await this.shake_hands()
+            await echo(this)
+        assert transport.sessions == 1
+    first, second = (remote for remote, _ in ear.heard)
+    assert first.key != second.key
+    assert first.endpoint != second.endpoint
+    assert ear.forgotten[0] is first
+
+
+async def test_forged_restart(serve, pki):
+    """A ClientHello without the cookie does not end the session of its address."""
+    async with serve() as (_, port), device(port, pki) as this:
+        this.socket.send(Device(this.socket).begin())
+        await asyncio.wait_for(this.socket.mail.get(), 10)
+        assert await echo(this) == b"hello"
+
+
+async def test_garbage_in_a_session(serve, pki):
+    """Forged and repeated records are dropped, and the session lives on."""
+    async with serve() as (transport, port), device(port, pki) as this:
+        (record,) = this.records(b"one")
+        for forged in (
+            record[:-1] + b"!",
+            b"\x15" + record[1:],
+            record[:20],
+            b"\x17\xfe\xfd",
+            b"not DTLS at all",
+        ):
+            this.socket.send(forged)
+        this.socket.send(record)
+        this.socket.send(record)
+        assert await this.read() == b"one"
+        assert await echo(this, b"two") == b"two"
+        assert transport.sessions == 1
+
+
+async def test_too_many_sessions(serve, pki):
+    """Beyond the bound the session that was silent longest is ended, and told so."""
+    async with serve(max_sessions=2) as (transport, port), contextlib.AsyncExitStack() as stack:
+        first, second = [await stack.enter_async_context(device(port, pki)) for _ in range(2)]
+        await echo(first)
+        third = await stack.enter_async_context(device(port, pki))
+        with pytest.raises(SSL.ZeroReturnError):
+            await second.read()
+        assert await echo(first) == await echo(third) == b"hello"
+        assert transport.sessions == 2
+
+
+async def test_too_many_handshakes(serve):
+    """Beyond the bound the oldest half-open handshake is given up: newcomers always get a turn."""
+    async with serve(max_handshakes=2) as (transport, port), contextlib.AsyncExitStack() as stack:
+        for _ in range(4):
+            socket = await stack.enter_async_context(peer(port))
+            for datagram in await Device(socket).cookie():
+                socket.send(datagram)
+            await asyncio.wait_for(socket.mail.get(), 10)
+        assert transport.handshakes == 2
+        last = await stack.enter_async_context(device(port))
+        assert await echo(last) == b"hello"
+
+
+async def test_idle_session(serve, ear, pki, monkeypatch):
+    """A session that is silent for too long is ended, told so and forgotten."""
+    monkeypatch.setattr(dtls, "_SWEEP_SECONDS", 0.01)
+    async with serve(idle=0.0) as (transport, port), device(port, pki) as this:
+        with pytest.raises(SSL.ZeroReturnError):
+            await this.read()
+        assert transport.sessions == 0
+        assert len(ear.forgotten) == 1
+
+
+async def test_handshake_that_does_not_end(serve, monkeypatch):
+    """A handshake that takes too long is given up."""
+    monkeypatch.setattr(dtls, "_SWEEP_SECONDS", 0.01)
+    async with serve(handshake=0.0) as (transport, port), peer(port) as socket:
+        for datagram in await Device(socket).cookie():
+            socket.send(datagram)
+        await asyncio.wait_for(socket.mail.get(), 10)
+        await until(lambda: transport.handshakes == 0)
+
+
+async def test_lost_flight(serve, pki):
+    """Our flight of the handshake is sent again when the device stays silent."""
+    async with serve() as (_, port), peer(port) as socket:
+        this = Device(socket, pki)
+        for datagram in await this.cookie():
+            socket.send(datagram)
+        lost = await asyncio.wait_for(socket.mail.get(), 10)
+        while not socket.mail.empty():
+            socket.mail.get_nowait()
+        again = await asyncio.wait_for(socket.mail.get(), 10)
+        assert again[13] == lost[13]
+        this.connection.bio_write(again)
+        await this.shake_hands()
+        assert await echo(this) == b"hello"
+
+
+async def test_goodbye_of_the_device(serve, ear, pki):
+    """A session that the device ends is forgotten."""
+    async with serve() as (transport, port), device(port, pki) as this:
+        this.connection.shutdown()
+        this.flush()
+        await until(lambda: transport.sessions == 0)
+        assert len(ear.forgotten) == 1
+
+
+async def test_stop(serve, ear, pki):
+    """At the end every device is told goodbye; what is sent to a session afterwards is dropped."""
+    async with serve() as (transport, port), device(port, pki) as this:
+        await echo(this)
+        transport.close()
+        ear.heard[0][0].send(b"too late")
+        with pytest.raises(SSL.ZeroReturnError):
+            await this.read()
+
+
+def test_datagrams_end_with_records():
+    """OpenSSL's stream is cut at records; as many as fit share a datagram."""
+    records = [
+        b"\x16\xfe\xfd" + bytes(8) + size.to_bytes(2, "big") + bytes(size)
+        for size in (600, 600, 600, 1400, 5)
+    ]
+    cut = list(datagrams(b"".join(records)))
+    assert cut == [records[0] + records[1], records[2], records[3], records[4]]
+    assert len(cut[0]) <= MTU
+    assert list(datagrams(b"")) == []
+
+
+def test_key_of_another_certificate(pki):
+    """A private key that does not belong to the certificate is refused before anything listens."""
+    with pytest.raises(ValueError, match="mismatch"):
+        server_context(str(pki.certificate("server")), str(pki.private_key("device")))

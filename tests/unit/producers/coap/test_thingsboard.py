@@ -1,0 +1,106 @@
+"""What the ThingsBoard dialect makes of a request."""
+
+from typing import Any
+
+import pytest
+from aiocoap import Code
+
+from producers.coap.dialect import Arrival
+from producers.coap.refusal import Refused
+from producers.coap.thingsboard import ThingsBoard
+from producers.metrics import Outcome
+from schemas.identity import content_id, exchange_id
+from tests.support.coap import TOKEN, device, fleet
+
+CERTIFICATE = b"some DER"
+
+
+@pytest.fixture
+def dialect():
+    """The dialect, with one device that has a token and a certificate."""
+    return ThingsBoard(fleet(CERTIFICATE))
+
+
+def arrival(body: bytes, **changes: Any) -> Arrival:
+    """A body under ordinary circumstances."""
+    fields = {
+        "endpoint": "coap://e",
+        "message_id": 7,
+        "token": b"t",
+        "body": body,
+        "received_at": 1_700_000_000_000_000,
+    }
+    return Arrival(**(fields | changes))
+
+
+@pytest.mark.parametrize(
+    ("path", "certificate"),
+    [
+        ((TOKEN, "telemetry"), None),
+        ((TOKEN, "TELEMETRY"), None),
+        ((TOKEN, "telemetry"), b"an unknown one"),
+        ((TOKEN, "telemetry", "more"), None),
+        (("telemetry",), CERTIFICATE),
+        (("Telemetry",), CERTIFICATE),
+    ],
+)
+def test_admitted(dialect, path, certificate):
+    """A known token speaks for its device, on any transport; a known certificate does without one."""
+    assert dialect.admit(Code.POST, path, certificate).device == "boiler-7"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "certificate", "refusal"),
+    [
+        (Code.POST, ("nobody", "telemetry"), None, (Code.UNAUTHORIZED, Outcome.UNAUTHORISED)),
+        (Code.POST, ("nobody", "telemetry"), CERTIFICATE, (Code.UNAUTHORIZED, Outcome.UNAUTHORISED)),
+        (Code.POST, ("", "telemetry"), None, (Code.UNAUTHORIZED, Outcome.UNAUTHORISED)),
+        (Code.POST, ("telemetry",), None, (Code.UNAUTHORIZED, Outcome.UNAUTHORISED)),
+        (Code.POST, ("telemetry",), b"an unknown one", (Code.UNAUTHORIZED, Outcome.UNAUTHORISED)),
+        (Code.POST, (), None, (Code.BAD_REQUEST, Outcome.UNKNOWN)),
+        (Code.POST, (TOKEN,), None, (Code.BAD_REQUEST, Outcome.UNKNOWN)),
+        (Code.POST, (TOKEN, "nothing"), None, (Code.BAD_REQUEST, Outcome.UNKNOWN)),
+        (Code.GET, (TOKEN, "telemetry"), None, (Code.BAD_REQUEST, Outcome.MALFORMED)),
+        (Code.PUT, (TOKEN, "telemetry"), None, (Code.METHOD_NOT_ALLOWED, Outcome.MALFORMED)),
+        (Code.DELETE, (TOKEN, "telemetry"), None, (Code.METHOD_NOT_ALLOWED, Outcome.MALFORMED)),
+        (Code.FETCH, (TOKEN, "telemetry"), None, (Code.METHOD_NOT_ALLOWED, Outcome.MALFORMED)),
+    ],
+)
+def test_refused(dialect, method, path, certificate, refusal):
+    """Everybody else is refused with ThingsBoard's code, and without a body."""
+    with pytest.raises(Refused) as caught:
+        dialect.admit(method, path, certificate)
+    assert (caught.value.code, caught.value.outcome) == refusal
+    assert caught.value.answer().payload == b""
+    assert TOKEN not in str(caught.value)
+
+
+def test_message(dialect):
+    """The message holds the untouched body."""
+    body = b' {"temperature": 42}'
+    message = dialect.read(device(), arrival(body))
+    assert (message.tenant, message.dialect, message.device) == ("acme", "thingsboard", "boiler-7")
+    assert (message.body, message.content_type) == (body, "application/json")
+    assert message.received_at == 1_700_000_000_000_000
+
+
+def test_not_telemetry(dialect):
+    """A body that is no telemetry is 4.00."""
+    with pytest.raises(Refused) as caught:
+        dialect.read(device(), arrival(b"5"))
+    assert caught.value.code == Code.BAD_REQUEST
+
+
+def test_identity_by_content(dialect):
+    """Where every entry names its time, the parsed content is the identity: spaces and exchanges do not matter."""
+    first = dialect.read(device(), arrival(b'{"ts":1,"values":{"a":1,"b":2}}'))
+    again = dialect.read(device(), arrival(b'{"values": {"b": 2, "a": 1}, "ts": 1}', message_id=8, token=b""))
+    assert first.message_id == again.message_id == content_id({"ts": 1, "values": {"a": 1, "b": 2}})
+
+
+@pytest.mark.parametrize("body", [b'{"a":1}', b'[{"ts":1,"values":{}},{"a":1}]', b"{}", b"[]"])
+def test_identity_by_exchange(dialect, body):
+    """Otherwise only a retransmission of the exchange is the same message."""
+    message = dialect.read(device(), arrival(body))
+    assert message.message_id == exchange_id("coap://e", 7, b"t", body, arrival(body).received_at)
+    assert dialect.read(device(), arrival(body, message_id=8)).message_id != message.message_id
