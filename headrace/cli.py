@@ -4,6 +4,7 @@ import sys
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 from headrace import devices, topics
 from runtime import log
@@ -103,5 +104,11 @@ app.add_typer(topics.app)
 
 
 def main() -> None:
-    """Run the command that the arguments name."""
-    app()
+    """Run the command that the arguments name; a setting that is wrong is explained, and ends it with 2."""
+    try:
+        app()
+    except ValidationError as error:
+        for wrong in error.errors(include_url=False, include_input=False):
+            where = "".join(f"{part}: " for part in wrong["loc"])
+            typer.echo(f"{error.title}: {where}{wrong['msg'].removeprefix('Value error, ')}", err=True)
+        sys.exit(2)

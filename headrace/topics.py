@@ -25,10 +25,12 @@ def apply(
     replication: Annotated[int, typer.Option(min=1, help="Copies of each topic, on as many brokers.")] = 3,
 ) -> None:
     """Create the topics that are missing; those that exist stay as they are."""
+    kafka = KafkaSettings()
     try:
-        created = create_topics(KafkaSettings(), partitions=partitions, replication=replication)
+        created = create_topics(kafka, partitions=partitions, replication=replication)
     except KafkaException as error:
-        typer.echo(f"cannot create the topics: {error.args[0].str()}", err=True)
+        why = error.args[0].str()
+        typer.echo(f"cannot create the topics at {kafka.bootstrap}: {why}", err=True)
         raise typer.Exit(1) from error
     for name, topic in TOPICS.items():
         typer.echo(f"{'created' if name in created else 'exists':<9} {name:<20} {topic.carries}")

@@ -93,6 +93,8 @@ class Publisher:
         self._stopping.set()
         await self._loop.run_in_executor(None, self._thread.join)
         self._settle()
+        # librdkafka's threads end when nobody refers to the producer any more.
+        del self._producer
 
     def send(
         self,

@@ -24,8 +24,13 @@ def create_topics(
     """Create the topics of `schemas.topics` that are missing; return their names.
 
     Topics that exist are left as they are: partitions cannot shrink, and settings are the operator's.
+
+    Raises:
+        KafkaException: Kafka is away, or refused.
+
     """
     admin = AdminClient(kafka.librdkafka())
+    admin.list_topics(timeout=10)  # a broker that nobody reaches is told from one that refuses
     wanted = [
         NewTopic(topic.name, partitions if topic.scaled else FEW, replication, config=dict(topic.config))
         for topic in TOPICS.values()

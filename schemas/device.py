@@ -11,8 +11,8 @@ class Device(Record, frozen=True, kw_only=True):
     tenant: str
     device: str
     enabled: bool = True
-    token_sha256s: Sequence[str] = ()
-    certificate_sha256s: Sequence[str] = ()
-    components: Sequence[str] = ()
+    token_sha256s: Sequence[str] = []
+    certificate_sha256s: Sequence[str] = []
+    components: Sequence[str] = []
     place: str = ""
     labels: Mapping[str, str] = {}

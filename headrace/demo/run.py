@@ -116,6 +116,7 @@ async def _known(session: aiohttp.ClientSession, port: int) -> float:
 async def send(
     stack: Stack, fleet: Mapping[str, Sequence[str]], messages: int, console: Console
 ) -> Mapping[str, Ledger]:
+    """Send about so many messages, a third through each dialect; returns what their clients were told."""
     each = messages // 3
     tokens = {name: _access_token(name) for name in fleet["thingsboard"]}
     with _progress(console) as progress:
