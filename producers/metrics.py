@@ -18,6 +18,8 @@ class Outcome(StrEnum):
     TOO_LARGE = "too_large"
     FAILED = "failed"
     """Our own fault; the log has the traceback."""
+    LIMITED = "limited"
+    """Over the device's or the tenant's rate limit: the same message may succeed later."""
     UNAVAILABLE = "unavailable"
     """Kafka did not acknowledge in time, or too much waits for it: the same message may succeed later."""
 

@@ -1,9 +1,12 @@
 """What the edges read from the environment."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from pydantic import Field
+import msgspec
+from pydantic import Field, field_validator
 
+from producers.limits import TenantLimits
 from runtime.settings import Section
 
 
@@ -19,6 +22,17 @@ class EdgeSettings(Section, env_prefix="HEADRACE_EDGE__"):
     max_queued_bytes: int = Field(
         64 << 20, gt=0, description="Bytes that may wait for Kafka's acknowledgement."
     )
+
+    limits: Mapping[str, TenantLimits] = Field(
+        default_factory=dict,
+        description="Rate limits, a JSON object of tenant (or * for any other) to its limits, such as "
+        '{"*": {"device": "20:1,600:60", "tenant": "1000:1"}}.',
+    )
+
+    @field_validator("limits", mode="plain")
+    @classmethod
+    def _typed(cls, limits: Any) -> Mapping[str, TenantLimits]:
+        return msgspec.convert(limits, dict[str, TenantLimits])
 
 
 class HttpSettings(Section, env_prefix="HEADRACE_HTTP__"):

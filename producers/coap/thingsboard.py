@@ -76,6 +76,4 @@ def _addressed(path: Sequence[str]) -> tuple[str | None, str]:
 def _message_id(telemetry: Telemetry, arrival: Arrival) -> str:
     if telemetry.timed:
         return content_id(telemetry.value)
-    return exchange_id(
-        arrival.endpoint, arrival.message_id, arrival.token, arrival.body, arrival.received_at
-    )
+    return exchange_id(arrival.endpoint, arrival.message_id, arrival.token, arrival.body, arrival.received_at)

@@ -1,0 +1,91 @@
+"""Rate limits of devices and tenants."""
+
+from producers.limits import REMEMBERED, Limits, TenantLimits
+
+
+class Clock:
+    """Seconds that pass when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """The seconds so far."""
+        return self.now
+
+
+def test_a_device_within_its_rate_is_admitted():
+    """As many messages as the limit names are admitted at once."""
+    limits = Limits({"acme": TenantLimits(device="3:1")}, monotonic=Clock())
+
+    assert [limits.take("acme", "a") for _ in range(3)] == [0, 0, 0]
+
+
+def test_a_device_over_its_rate_is_told_when_to_come_back():
+    """The message beyond the limit is refused with the seconds until it would be admitted."""
+    limits = Limits({"acme": TenantLimits(device="2:1")}, monotonic=Clock())
+    limits.take("acme", "a", 2)
+
+    assert limits.take("acme", "a") == 0.5
+
+
+def test_time_heals():
+    """After the seconds that were named, the message is admitted."""
+    clock = Clock()
+    limits = Limits({"acme": TenantLimits(device="2:1")}, monotonic=clock)
+    limits.take("acme", "a", 2)
+    clock.now += limits.take("acme", "a")
+
+    assert limits.take("acme", "a") == 0
+
+
+def test_devices_do_not_share_a_limit():
+    """One device's haste costs another nothing."""
+    limits = Limits({"acme": TenantLimits(device="1:1")}, monotonic=Clock())
+    limits.take("acme", "a")
+
+    assert limits.take("acme", "b") == 0
+
+
+def test_devices_of_a_tenant_share_the_tenants_limit():
+    """The tenant's limit is over all of its devices."""
+    limits = Limits({"acme": TenantLimits(tenant="1:60")}, monotonic=Clock())
+    limits.take("acme", "a")
+
+    assert limits.take("acme", "b") == 60
+
+
+def test_a_refused_message_uses_up_nothing():
+    """What the tenant's limit refuses is not taken from the device's."""
+    clock = Clock()
+    limits = Limits({"acme": TenantLimits(device="2:1000", tenant="1:1")}, monotonic=clock)
+    limits.take("acme", "a")
+    limits.take("acme", "a")
+    clock.now += 1
+
+    assert limits.take("acme", "a") == 0
+
+
+def test_other_tenants_have_the_default():
+    """The limits of `*` hold for a tenant that has none of its own."""
+    limits = Limits({"*": TenantLimits(device="1:1"), "acme": TenantLimits()}, monotonic=Clock())
+    assert [limits.take("acme", "a"), limits.take("acme", "a")] == [0, 0]
+
+    assert [limits.take("other", "a"), limits.take("other", "a")] == [0, 1]
+
+
+def test_a_batch_larger_than_the_limit_passes_once():
+    """A request that no waiting would make smaller is admitted by a full bucket, and paid for afterwards."""
+    limits = Limits({"acme": TenantLimits(device="10:1")}, monotonic=Clock())
+    assert limits.take("acme", "a", 100) == 0
+
+    assert limits.take("acme", "a") == 9.1
+
+
+def test_memory_is_bounded():
+    """However many devices there are, no more buckets than stated are kept."""
+    limits = Limits({"*": TenantLimits(device="1:1")}, monotonic=Clock())
+    for number in range(REMEMBERED + 10):
+        limits.take("acme", str(number))
+
+    assert len(limits._buckets) == REMEMBERED
