@@ -167,6 +167,8 @@ def decode(data: bytes) -> pa.RecordBatch:
             batches = list(reader)
         (batch,) = batches
         batch.validate(full=True)
+        if batch.schema.equals(SCHEMA):
+            return batch
         columns = [_column(batch, field) for field in SCHEMA]
         return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
     except (pa.ArrowException, ValueError, OSError) as error:
