@@ -45,6 +45,7 @@ class BlockConsumer:
         settings: how they are made.
         topic_id: Kafka's id of `readings`.
         stopping: asked once a poll; true ends `run`.
+        monotonic: the clock, in seconds.
 
     """
 
@@ -56,15 +57,17 @@ class BlockConsumer:
         *,
         topic_id: str,
         stopping: Callable[[], bool],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._consumer = consumer
         self._sink = sink
         self._settings = settings
         self._topic_id = topic_id
         self._stopping = stopping
+        self._monotonic = monotonic
         self._owned: dict[int, Partition] = {}
-        self.last_loop = time.monotonic()
-        """When the loop last came round, by the monotonic clock: for the probe that tells a stuck process."""
+        self.last_loop = monotonic()
+        """When the loop last came round, by the clock: for the probe that tells a stuck process."""
 
     def run(self) -> None:
         """Consume until told to stop; what is gathered but not written then is left to the next owner."""
@@ -82,7 +85,7 @@ class BlockConsumer:
             self._consumer.close()
 
     def _poll(self, blocks: int, seconds: float) -> None:
-        self.last_loop = time.monotonic()
+        self.last_loop = self._monotonic()
         for message in self._consumer.consume(blocks, seconds):
             self._take(message)
 
@@ -95,7 +98,9 @@ class BlockConsumer:
                 # The offset counts in a topic that is gone; what is stored of the raw topics still is.
                 progress = Progress(topic_id=self._topic_id, stored=progress.stored)
                 offset = OFFSET_BEGINNING
-            self._owned[found.partition] = Partition(found.partition, max(offset, 0), progress)
+            self._owned[found.partition] = Partition(
+                found.partition, max(offset, 0), progress, monotonic=self._monotonic
+            )
             starts.append(TopicPartition(READINGS, found.partition, offset))
             log.info("partition assigned", partition=found.partition, offset=offset, pending=progress.pending)
         consumer.assign(starts)
@@ -209,8 +214,8 @@ class BlockConsumer:
             Fenced: the partition is not ours any more, even if it is ours again: somebody may have written meanwhile.
 
         """
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
+        deadline = self._monotonic() + seconds
+        while (left := deadline - self._monotonic()) > 0:
             if self._stopping():
                 raise Fenced("told to stop while it could not be written")
             self._consumer.pause(self._consumer.assignment())

@@ -38,7 +38,7 @@ RETRYABLE_CODES = frozenset(
 """ClickHouse's error codes that time or an operator can heal: time-outs, network, memory, disk, read-only, too many
 parts, too many queries, a server that shuts down, unknown status of an insert, keeper and quorum trouble."""
 
-_CODE = re.compile(r"Code: (\d+)|error code (\d+)", re.IGNORECASE)
+_CODE = re.compile(r"ClickHouse (?:exception, |error )code:? (\d+)|Code: (\d+)\. DB::")
 _GATEWAY = re.compile(r"HTTP status (?:408|429|5\d\d)\b")
 """An answer of something between ClickHouse and us, which has no code of ClickHouse."""
 

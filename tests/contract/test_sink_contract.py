@@ -1,0 +1,413 @@
+"""One suite for every sink: the fake that other tests use, and ClickHouse."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pytest
+import pytest_asyncio
+
+from schemas.reading import EARLIEST_US, INT64_MAX, INT64_MIN, LATEST_US, Kind, reading
+from schemas.reading_block import READING, SCHEMA, Fate, MessageRow
+from sinks.clickhouse import canary
+from sinks.clickhouse.client import connect
+from sinks.clickhouse.migrations import migrate
+from sinks.clickhouse.writer import ClickHouseSink
+from sinks.settings import ClickHouseSettings
+from sinks.sink import Batch, Sink, Unwritable
+from tests.support.blocks import NOW_MS, batch, message
+from tests.support.fakes import MemorySink
+from tests.support.processes import free_ports
+
+MINUTE = 60_000_000
+TABLES = ("messages", "dead_letters", "readings", "readings_1m_state")
+
+Rows = list[tuple[Any, ...]]
+
+
+class Store(Protocol):
+    """A sink, and what can be seen of what it stored; instants are microseconds since 1970."""
+
+    sink: Sink
+
+    def messages(self) -> Rows:
+        """Offset, fate, labels and count of readings."""
+
+    def dead_letters(self) -> Rows:
+        """Offset, reason, error, body."""
+
+    def readings(self) -> Rows:
+        """Offset, position, quantity, instant, kind, number, integer, text."""
+
+    def minutes(self) -> Rows:
+        """Quantity, minute, count, sum, least, greatest, last."""
+
+    def latest(self) -> Rows:
+        """Quantity, instant, kind, number, integer, text."""
+
+
+class MemoryStore:
+    """The fake, and the views as Python says them."""
+
+    def __init__(self) -> None:
+        self.sink = MemorySink()
+
+    def _messages(self) -> list[dict[str, Any]]:
+        return [
+            row
+            for stored in self.sink.batches.values()
+            for block in stored.blocks
+            for row in _plain(block.messages).to_pylist()
+        ]
+
+    def messages(self) -> Rows:
+        """See `Store`."""
+        return sorted((r["offset"], r["fate"], r["labels"], len(r["readings"])) for r in self._messages())
+
+    def dead_letters(self) -> Rows:
+        """See `Store`."""
+        dead = (row for row in self._messages() if row["fate"] == Fate.DEAD_LETTER)
+        return sorted((row["offset"], row["reason"], row["error"], row["body"]) for row in dead)
+
+    def readings(self) -> Rows:
+        """See `Store`."""
+        names = ("quantity", "measured_at", "kind", "number", "integer", "text")
+        return sorted(
+            (row["offset"], position, *(value[name] for name in names))
+            for row in self._messages()
+            for position, value in enumerate(row["readings"])
+        )
+
+    def minutes(self) -> Rows:
+        """See `Store`."""
+        groups: dict[tuple[str, int], Rows] = {}
+        for offset, position, quantity, at, kind, number, *_ in self.readings():
+            if kind in {Kind.BOOL, Kind.INT64, Kind.FLOAT64}:
+                groups.setdefault((quantity, at // MINUTE * MINUTE), []).append(
+                    (at, offset, position, number)
+                )
+        numbers = {key: [row[-1] for row in rows] for key, rows in groups.items()}
+        return sorted(
+            (*key, len(found), sum(found), min(found), max(found), max(groups[key])[-1])
+            for key, found in numbers.items()
+        )
+
+    def latest(self) -> Rows:
+        """See `Store`."""
+        newest: dict[str, tuple[Any, ...]] = {}
+        for offset, position, quantity, at, *value in self.readings():
+            newest[quantity] = max(newest.get(quantity, ()), (at, offset, position, *value))
+        return sorted((quantity, at, *value) for quantity, (at, _, _, *value) in newest.items())
+
+
+def _plain(messages: Any) -> Any:
+    """Instants as numbers."""
+    nested = [pa.field(f.name, pa.int64() if f.name == "measured_at" else f.type) for f in READING]
+    fields = [
+        pa.field("readings", pa.list_(pa.struct(nested)))
+        if f.name == "readings"
+        else pa.field(f.name, pa.int64() if pa.types.is_timestamp(f.type) else f.type)
+        for f in SCHEMA
+    ]
+    return messages.cast(pa.schema(fields))
+
+
+class ClickHouseStore:
+    """The sink of the product, in a database of its own."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.sink = ClickHouseSink(client, epoch="0")
+
+    def _rows(self, query: str) -> Rows:
+        return [tuple(row) for row in self.client.query(query).result_rows]
+
+    def messages(self) -> Rows:
+        """See `Store`."""
+        return self._rows(
+            "SELECT origin_offset, fate, toJSONString(labels), readings FROM messages ORDER BY origin_offset"
+        )
+
+    def dead_letters(self) -> Rows:
+        """See `Store`."""
+        found = self._rows(
+            "SELECT origin_offset, reason, error, hex(body) FROM dead_letters ORDER BY origin_offset"
+        )
+        return [(*row, bytes.fromhex(body)) for *row, body in found]
+
+    def readings(self) -> Rows:
+        """See `Store`."""
+        return self._rows(
+            "SELECT origin_offset, position, quantity, toUnixTimestamp64Micro(measured_at), kind, number, integer, text"
+            " FROM readings ORDER BY origin_offset, position"
+        )
+
+    def minutes(self) -> Rows:
+        """See `Store`."""
+        return self._rows(
+            "SELECT quantity, toUnixTimestamp64Micro(toDateTime64(minute, 6, 'UTC')), count, sum, least, greatest, last"
+            " FROM readings_1m ORDER BY quantity, minute"
+        )
+
+    def latest(self) -> Rows:
+        """See `Store`."""
+        return self._rows(
+            "SELECT quantity, toUnixTimestamp64Micro(measured_at), kind, number, integer, text FROM latest ORDER BY quantity"
+        )
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", name="url")
+async def _url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """The engine, as a process of its own."""
+    (port,) = free_ports(1)
+    path = tmp_path_factory.mktemp("clickhouse")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "headrace.stack.clickhouse", "--path", str(path), "--port", str(port)),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    assert process.stdout is not None
+    assert b"Ready" in await process.stdout.readline()
+    yield f"http://127.0.0.1:{port}"
+    process.terminate()
+    await process.wait()
+
+
+@pytest.fixture(name="client")
+def _client(url: str) -> Iterator[Any]:
+    """A client in a database that has just been made, with the product's tables."""
+    for statement in ("DROP DATABASE IF EXISTS contract", "CREATE DATABASE contract"):
+        connect(ClickHouseSettings(url=url), insert_timeout=30).command(statement)
+    client = connect(ClickHouseSettings(url=url, database="contract"), insert_timeout=30)
+    migrate(client)
+    yield client
+    client.close()
+
+
+@pytest.fixture(name="store", params=["memory", "clickhouse"])
+def _store(request: pytest.FixtureRequest) -> Store:
+    """Each sink, empty."""
+    return MemoryStore() if request.param == "memory" else ClickHouseStore(request.getfixturevalue("client"))
+
+
+def _typical(first: int = 0) -> Batch:
+    """A batch of two blocks with every fate in it, and readings of two quantities in one minute."""
+    at = NOW_MS * 1000 // MINUTE * MINUTE
+    return batch(
+        [
+            message(first, reading("t", 1.5, at), reading("n", 2, at + first)),
+            MessageRow(offset=first + 1, fate=Fate.DUPLICATE, logged_at=NOW_MS, dialect="graph"),
+        ],
+        [
+            message(first + 2, reading("t", 3.5, at + 1)),
+            MessageRow(
+                offset=first + 3, fate=Fate.DEAD_LETTER, logged_at=NOW_MS, dialect="graph", reason="malformed"
+            ),
+        ],
+        first=first,
+    )
+
+
+def _all(store: Store) -> list[Rows]:
+    return [store.messages(), store.dead_letters(), store.readings(), store.minutes(), store.latest()]
+
+
+def test_a_batch_is_there_when_write_returns(store: Store):
+    """Every row of a batch can be read once it is written."""
+    store.sink.write(_typical())
+
+    assert [len(rows) for rows in _all(store)] == [4, 1, 3, 2, 2]
+
+
+def test_the_same_batch_counts_once(store: Store):
+    """A batch that is written three times is stored once, in every table and every roll-up."""
+    store.sink.write(_typical())
+    once = _all(store)
+
+    store.sink.write(_typical())
+    store.sink.write(_typical())
+
+    assert _all(store) == once
+
+
+def test_a_following_batch_adds(store: Store):
+    """The next batch adds its rows, and to the roll-ups of the same minute."""
+    store.sink.write(_typical())
+    store.sink.write(_typical(first=4))
+
+    assert [len(rows) for rows in _all(store)] == [8, 2, 6, 2, 2]
+    assert [(row[0], row[2], row[3]) for row in store.minutes()] == [("n", 2, 4), ("t", 4, 10)]
+
+
+def test_equal_readings_of_two_batches_both_count(store: Store):
+    """Two batches whose readings are the same are two, however small: the token names them, not their content."""
+    at = NOW_MS * 1000
+    for offset in (0, 1):
+        store.sink.write(batch([message(offset, reading("t", 1, at), received_at=at)], first=offset))
+
+    assert [row[2:4] for row in store.minutes()] == [(2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "stored"),
+    [
+        (INT64_MIN, "int64", (float(INT64_MIN), INT64_MIN, "")),
+        (INT64_MAX, "int64", (float(INT64_MAX), INT64_MAX, "")),
+        (True, "bool", (1.0, 1, "")),
+        (False, "bool", (0.0, 0, "")),
+        (0.1, "float64", (0.1, 0, "")),
+        (5e-324, "float64", (5e-324, 0, "")),
+        (-1.7976931348623157e308, "float64", (-1.7976931348623157e308, 0, "")),
+        ("it's\t\\N\n \U0001f321\0.", "string", (0.0, 0, "it's\t\\N\n \U0001f321\0.")),
+        ("", "string", (0.0, 0, "")),
+        (1 << 64, "string", (0.0, 0, "18446744073709551616")),
+        ({"a": [1, None]}, "json", (0.0, 0, '{"a":[1,null]}')),
+    ],
+)
+def test_a_value_keeps_its_type(store: Store, value: object, kind: str, stored: tuple[Any, ...]):
+    """A value is read back as it was written, to the last bit, from the readings and as the latest."""
+    at = NOW_MS * 1000
+    store.sink.write(batch([message(0, reading("q", value, at))]))
+
+    assert store.readings() == [(0, 0, "q", at, kind, *stored)]
+    assert store.latest() == [("q", at, kind, *stored)]
+
+
+@pytest.mark.parametrize("at", [EARLIEST_US, -1, 0, -MINUTE, MINUTE - 1, 4_294_967_296_000_000, LATEST_US])
+def test_an_instant_is_kept(store: Store, at: int):
+    """An instant before 1970, beyond 2106 or at the end of 2299 is kept, and falls into its own minute."""
+    store.sink.write(batch([message(0, reading("q", 1, at))]))
+
+    assert [row[3] for row in store.readings()] == [at]
+    assert [row[1] for row in store.minutes()] == [at // MINUTE * MINUTE]
+    assert [row[1] for row in store.latest()] == [at]
+
+
+def test_only_numbers_roll_up(store: Store):
+    """Bools, integers and floats have minutes; strings and JSON have none."""
+    values = {"b": True, "i": -3, "f": 0.5, "s": "9", "j": [9]}
+    at = NOW_MS * 1000
+    store.sink.write(batch([message(0, *(reading(name, value, at) for name, value in values.items()))]))
+
+    assert [(row[0], row[3]) for row in store.minutes()] == [("b", 1.0), ("f", 0.5), ("i", -3.0)]
+
+
+def test_a_minute_has_its_extremes_and_its_last(store: Store):
+    """A minute knows count, sum, least, greatest and last, also when readings come late and in several batches."""
+    at = NOW_MS * 1000 // MINUTE * MINUTE
+    store.sink.write(batch([message(0, reading("q", 5, at + 9), reading("q", -7, at + 3))]))
+    store.sink.write(batch([message(1, reading("q", 1, at + 4))], first=1))
+
+    assert store.minutes() == [("q", at, 3, -1.0, -7.0, 5.0, 5.0)]
+
+
+def test_the_latest_is_the_newest_measurement(store: Store):
+    """A late reading changes nothing; of several at one instant the one that arrived last is the latest."""
+    at = NOW_MS * 1000
+    store.sink.write(batch([message(0, reading("q", 1, at), reading("q", "last", at))]))
+    store.sink.write(batch([message(1, reading("q", 3, at - 1))], first=1))
+
+    assert store.latest() == [("q", at, "string", 0.0, 0, "last")]
+
+
+def test_an_empty_batch_is_written(store: Store):
+    """A batch of which nothing is new is written, and adds nothing."""
+    store.sink.write(batch())
+
+    assert _all(store) == [[]] * 5
+
+
+def test_a_dead_letter_keeps_its_bytes(store: Store):
+    """The bytes of a dead letter come back as they are, whatever they are."""
+    body = bytes(range(256)) * 3
+    dead = MessageRow(
+        offset=0,
+        fate=Fate.DEAD_LETTER,
+        logged_at=NOW_MS,
+        dialect="",
+        reason="undecodable",
+        error="é\n",
+        body=body,
+    )
+    store.sink.write(batch([dead]))
+
+    assert store.dead_letters() == [(0, "undecodable", "é\n", body)]
+
+
+def test_labels_come_back(store: Store):
+    """Labels are read back as they were, each message's its own."""
+    store.sink.write(batch([message(0, labels='{"floor":"2","hall":"é\'"}'), message(1)]))
+
+    assert [row[2] for row in store.messages()] == ['{"floor":"2","hall":"é\'"}', "{}"]
+
+
+def test_the_real_tables_pass_the_canary(client: Any):
+    """On tables as they are migrated the check passes, and leaves nothing behind."""
+    canary.check(client, ClickHouseSink(client, epoch="0"))
+
+    left = {name: client.command(f"SELECT count() FROM {name}") for name in (*TABLES, "latest_state")}
+    assert set(left.values()) == {0}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_canary_finds_a_table_without_a_window(client: Any, table: str):
+    """A table that forgot its window is named, one at a time."""
+    client.command(f"ALTER TABLE {table} RESET SETTING non_replicated_deduplication_window")
+
+    with pytest.raises(Unwritable, match=rf"expected \d in {table} and found \d;"):
+        canary.check(client, ClickHouseSink(client, epoch="0"))
+
+
+def test_canaries_do_not_disturb_each_other(client: Any, monkeypatch: pytest.MonkeyPatch):
+    """A check that begins in the middle of another one takes none of its rows."""
+    sink = ClickHouseSink(client, epoch="0")
+    insert, others = sink.insert, [1]
+
+    def and_meanwhile(*arguments: Any) -> None:
+        insert(*arguments)
+        while others:
+            others.pop()
+            canary.check(client, sink)
+
+    monkeypatch.setattr(sink, "insert", and_meanwhile)
+
+    canary.check(client, sink)
+
+
+def test_a_canary_that_was_killed_is_cleaned_up(client: Any, monkeypatch: pytest.MonkeyPatch):
+    """Rows of a check that was killed more than an hour ago are taken out by the next one."""
+    sink = ClickHouseSink(client, epoch="0")
+    monkeypatch.setattr(canary, "_clean", lambda *_: None)
+    two_hours_ago = (NOW_MS - 2 * 3600 * 1000) * 1_000_000
+    monkeypatch.setattr(canary.time, "time_ns", lambda: two_hours_ago)
+    canary.check(client, sink)
+    monkeypatch.undo()
+
+    canary.check(client, sink)
+
+    assert client.command("SELECT count() FROM readings_1m_state") == 0
+
+
+def test_a_larger_insert_than_one_block_is_refused(client: Any):
+    """Rows beyond one block are refused, because a repeat of them would be stored again."""
+    rows = pa.table({"tenant": pa.nulls(1_048_449, pa.string())})
+
+    with pytest.raises(Unwritable, match="do not fit into one block of readings"):
+        ClickHouseSink(client, epoch="0").insert("readings", rows, "token")
+
+
+def test_a_large_batch_counts_once(client: Any):
+    """A batch of as many rows as one may have is one block for ClickHouse: its repeat is dropped."""
+    at = NOW_MS * 1000
+    readings = [reading(f"q{n % 7}", n, at + n) for n in range(100_000)]
+    big = batch([message(0, *readings)], [message(1, *readings)], [message(2, *readings)])
+    store = ClickHouseStore(client)
+
+    for _ in range(2):
+        store.sink.write(big)
+
+    assert client.command("SELECT count() FROM readings") == 300_000
+    assert client.command("SELECT sum(count) FROM readings_1m_state") == 300_000

@@ -1,0 +1,255 @@
+"""The sink process between the real Kafka and the real ClickHouse engine, killed again and again."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import clickhouse_connect
+import pytest
+import pytest_asyncio
+from clickhouse_connect.driver.exceptions import OperationalError
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+
+from headrace.stack.errors import StackError
+from headrace.stack.stack import Stack
+from schemas.reading import reading
+from schemas.reading_block import encode
+from schemas.topics import READINGS
+from tests.support.blocks import NOW_MS, message, span
+from tests.support.processes import stack_settings, until
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PARTITIONS = 4
+BLOCK = 50
+MINUTE_US = 60_000_000
+START_US = NOW_MS * 1000 // MINUTE_US * MINUTE_US
+"""Measurements begin with a minute, ten seconds apart."""
+
+SERVICES = ("kafka", "clickhouse", "sink")
+
+
+@dataclass
+class Processor:
+    """Emits blocks of one raw topic; every third block is emitted again, with other borders."""
+
+    bootstrap: str
+    topic: str
+    ends: list[int] = field(default_factory=lambda: [0] * PARTITIONS)
+    emitted: int = 0
+
+    def __post_init__(self) -> None:
+        self._producer = Producer({"bootstrap.servers": self.bootstrap, "enable.idempotence": True})
+
+    async def emit(self, blocks: int) -> None:
+        """So many blocks onto each partition; returns when Kafka has them."""
+        for _ in range(blocks):
+            for partition in range(PARTITIONS):
+                self._block(partition, self.ends[partition], self.ends[partition] + BLOCK)
+                self.ends[partition] += BLOCK
+                self.emitted += 1
+                if self.emitted % 3 == 0:
+                    self._block(partition, self.ends[partition] - BLOCK - 7, self.ends[partition] - 9)
+        assert await asyncio.to_thread(self._producer.flush, 30) == 0
+
+    def _block(self, partition: int, first: int, end: int) -> None:
+        first = max(first, 0)
+        covered = span(
+            first, end - 1, topic=self.topic, topic_id=f"{self.topic}-{partition}", partition=partition
+        )
+        rows = [
+            message(offset, reading("n", offset, self.at(offset)), tenant=self.topic, device=f"d-{partition}")
+            for offset in range(first, end)
+        ]
+        self._producer.produce(READINGS, encode(rows), partition=partition, headers=covered.headers())
+
+    @staticmethod
+    def at(offset: int) -> int:
+        """When the reading of a message was measured."""
+        return START_US + offset * 10_000_000
+
+    @property
+    def count(self) -> int:
+        """Messages so far."""
+        return sum(self.ends)
+
+
+class Analyst:
+    """Looks at what is stored of one raw topic."""
+
+    def __init__(self, stack: Stack, topic: str) -> None:
+        self._client: Any = clickhouse_connect.get_client(
+            dsn=stack.clickhouse_url, autogenerate_session_id=False
+        )
+        self._topic = topic
+
+    async def ask(self, query: str) -> list[tuple[Any, ...]]:
+        """The rows of a query."""
+        found = await asyncio.to_thread(self._client.query, query.format(tenant=f"tenant = '{self._topic}'"))
+        return [tuple(row) for row in found.result_rows]
+
+    async def count(self) -> int:
+        """Messages of which every table and roll-up knows; none if ClickHouse is away."""
+        counts = (
+            "count() FROM messages",
+            "count() FROM readings",
+            "sum(count) FROM readings_1m",
+            "sum(integer + 1) FROM latest",
+        )
+        each = ", ".join(f"(SELECT {count} WHERE {{tenant}})" for count in counts)
+        try:
+            return min(int(known) for known in (await self.ask(f"SELECT {each}"))[0])
+        except OperationalError:
+            return 0
+
+    async def has(self, count: int) -> None:
+        """Return when so many messages are stored."""
+
+        async def arrived() -> bool:
+            return await self.count() >= count
+
+        await until(arrived, within=90)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", name="stack")
+async def _stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    settings = stack_settings(tmp_path_factory.mktemp("stack"), partitions=PARTITIONS)
+    async with Stack(settings, services=SERVICES, fresh=True) as stack:
+        yield stack
+
+
+@pytest.fixture(name="processor")
+def _processor(stack: Stack, request: pytest.FixtureRequest) -> Processor:
+    """A raw topic that no other test uses."""
+    return Processor(stack.bootstrap, request.node.originalname)
+
+
+@pytest.fixture(name="analyst")
+def _analyst(stack: Stack, request: pytest.FixtureRequest) -> Analyst:
+    return Analyst(stack, request.node.originalname)
+
+
+async def _kill(stack: Stack, name: str) -> int:
+    pid = stack.pid(name)
+    os.kill(pid, signal.SIGKILL)
+    return await stack.restarted(name, after_pid=pid)
+
+
+async def _exact(analyst: Analyst, processor: Processor) -> None:
+    """Every message is stored once, with its value, in the readings, the minutes and as the latest."""
+    await analyst.has(processor.count)
+    device = [(f"d-{number}", end) for number, end in enumerate(processor.ends)]
+    offsets = (
+        "SELECT device, count(), uniqExact(origin_offset), max(origin_offset), sum(integer) FROM readings"
+    )
+    assert await analyst.ask(f"{offsets} WHERE {{tenant}} GROUP BY device ORDER BY device") == [
+        (name, end, end, end - 1, end * (end - 1) // 2) for name, end in device
+    ]
+    messages = "SELECT device, count(), uniqExact(origin_offset) FROM messages"
+    assert await analyst.ask(f"{messages} WHERE {{tenant}} GROUP BY device ORDER BY device") == [
+        (name, end, end) for name, end in device
+    ]
+    minutes = (
+        "SELECT device, count(), max(count), sum(count), sum(sum), max(greatest), min(least) FROM readings_1m"
+    )
+    assert await analyst.ask(f"{minutes} WHERE {{tenant}} GROUP BY device ORDER BY device") == [
+        (name, -(-end // 6), 6, end, end * (end - 1) / 2, end - 1, 0) for name, end in device
+    ]
+    latest = "SELECT device, integer, toUnixTimestamp64Micro(measured_at) FROM latest"
+    assert await analyst.ask(f"{latest} WHERE {{tenant}} ORDER BY device") == [
+        (name, end - 1, processor.at(end - 1)) for name, end in device
+    ]
+
+
+async def test_repeats_are_stored_once(stack: Stack, processor: Processor, analyst: Analyst):
+    """Blocks that a processor emitted again, with other borders, are stored once."""
+    await processor.emit(20)
+
+    await _exact(analyst, processor)
+
+
+async def test_a_sink_may_be_killed_at_any_time(stack: Stack, processor: Processor, analyst: Analyst):
+    """Killed three times in the middle of the stream, the sink stores each message once."""
+    for _ in range(3):
+        before = processor.count
+        await processor.emit(15)
+        await analyst.has(before + 1)
+        await _kill(stack, "sink")
+    await processor.emit(5)
+
+    await _exact(analyst, processor)
+
+
+async def test_clickhouse_may_be_killed_at_any_time(stack: Stack, processor: Processor, analyst: Analyst):
+    """Killed three times in the middle of the stream, ClickHouse comes back and has each message once."""
+    sink = stack.pid("sink")
+    for _ in range(3):
+        before = processor.count
+        await processor.emit(15)
+        await analyst.has(before + 1)
+        await _kill(stack, "clickhouse")
+
+    await _exact(analyst, processor)
+    assert stack.pid("sink") == sink
+
+
+async def test_kafka_may_be_killed_at_any_time(stack: Stack, processor: Processor, analyst: Analyst):
+    """Killed in the middle of the stream, Kafka comes back, and the sink goes on without being started anew."""
+    sink = stack.pid("sink")
+    await processor.emit(15)
+    await analyst.has(1)
+    await _kill(stack, "kafka")
+    await processor.emit(5)
+
+    await _exact(analyst, processor)
+    assert stack.pid("sink") == sink
+
+
+async def test_a_sink_that_was_frozen_goes_on(stack: Stack, processor: Processor, analyst: Analyst):
+    """Frozen until its group has put it out, a sink joins again and stores each message once."""
+    sink = stack.pid("sink")
+    await processor.emit(5)
+    await analyst.has(1)
+    os.kill(sink, signal.SIGSTOP)
+    await processor.emit(10)
+    await until(lambda: _is_out(stack), within=30)
+    os.kill(sink, signal.SIGCONT)
+
+    await _exact(analyst, processor)
+    assert stack.pid("sink") == sink
+
+
+async def _is_out(stack: Stack) -> bool:
+    """Whether the group of the sinks has no member."""
+    admin = AdminClient({"bootstrap.servers": stack.bootstrap})
+    described = admin.describe_consumer_groups(["headrace-sink"])["headrace-sink"]
+    return not (await asyncio.to_thread(described.result, 10)).members
+
+
+async def test_a_stopped_sink_is_out_in_a_moment(stack: Stack, processor: Processor, analyst: Analyst):
+    """Told to stop, a sink ends by itself, and what it had gathered is stored by the next one."""
+    await processor.emit(10)
+    sink = stack.pid("sink")
+    os.kill(sink, signal.SIGTERM)
+
+    await stack.restarted("sink", after_pid=sink)
+
+    await _exact(analyst, processor)
+
+
+async def test_a_sink_refuses_tables_that_count_twice(tmp_path: Path):
+    """Where a table has lost its window the sink names it, and does not start."""
+    settings = stack_settings(tmp_path, partitions=1)
+    async with Stack(settings, services=SERVICES, fresh=True) as stack:
+        client: Any = clickhouse_connect.get_client(dsn=stack.clickhouse_url, autogenerate_session_id=False)
+        alter = "ALTER TABLE readings_1m_state MODIFY SETTING non_replicated_deduplication_window = 0"
+        await asyncio.to_thread(client.command, alter)
+
+    with pytest.raises(StackError, match="expected 1 in readings_1m_state and found 2"):
+        async with Stack(settings, services=SERVICES):
+            pass

@@ -1,0 +1,398 @@
+"""The order of things in a sink: record, insert, commit."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException
+
+from sinks.consumer import BlockConsumer, Stranded
+from sinks.progress import Progress
+from sinks.settings import SinkSettings
+from sinks.sink import Batch, Retryable, Unwritable
+from tests.support.blocks import origins
+from tests.support.fakes import MemorySink
+from tests.support.group import Record, ScriptedConsumer, record
+
+AWAY = Retryable("connection refused", code="connection")
+TIMED_OUT = KafkaError._TIMED_OUT
+FENCED = (
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError._ASSIGNMENT_LOST,
+)
+
+
+class JournalSink(MemorySink):
+    """Writes into its consumer's journal."""
+
+    def __init__(self, consumer: ScriptedConsumer, *failures: Any) -> None:
+        super().__init__(*failures)
+        self._consumer = consumer
+
+    def write(self, batch: Batch) -> None:
+        """Note what is tried."""
+        self._consumer.journal.append(f"insert {batch.partition} {batch.first}-{batch.last}")
+        super().write(batch)
+
+
+def _give(*numbers: int) -> Callable[[ScriptedConsumer], None]:
+    return lambda consumer: consumer.give(*numbers)
+
+
+def _revoke(*numbers: int) -> Callable[[ScriptedConsumer], None]:
+    return lambda consumer: consumer.revoke(*numbers)
+
+
+def _run(consumer: ScriptedConsumer, *failures: Any, **settings: Any) -> JournalSink:
+    """Run a sink until the script is over; a batch is one reading, unless it is said otherwise."""
+    sink = JournalSink(consumer, *failures)
+    BlockConsumer(
+        cast("Consumer", consumer),
+        sink,
+        SinkSettings(**{"batch_rows": 1, **settings}),
+        topic_id="r",
+        stopping=consumer.over,
+        monotonic=consumer.clock,
+    ).run()
+    return sink
+
+
+def _offsets(sink: MemorySink) -> list[int]:
+    return [offset for batch in sink.batches.values() for _, offset in origins(batch)]
+
+
+def test_a_batch_is_recorded_written_and_committed():
+    """The range of a batch is on the broker before its insert, and its end only after."""
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], (), ())
+
+    _run(consumer)
+
+    assert consumer.journal == [
+        "assign 0@-2",
+        "commit 0@0 record 0-0",
+        "insert 0 0-0",
+        "commit 0@1",
+        "close",
+    ]
+
+
+def test_the_commit_says_what_is_stored():
+    """The metadata of the last commit has the topic, the watermarks, and no open range."""
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], (), ())
+
+    _run(consumer)
+
+    offset, metadata = consumer.group[0]
+    assert (offset, Progress.decode(metadata)) == (1, Progress(topic_id="r", stored={"id of raw-graph": 4}))
+
+
+def test_what_is_not_full_waits():
+    """A stop leaves what is gathered and not due to the next owner."""
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], ())
+
+    _run(consumer, batch_rows=100, batch_seconds=60)
+
+    assert consumer.journal == ["assign 0@-2", "close"]
+
+
+def test_an_open_range_is_written_first_and_exactly():
+    """A new owner writes the recorded range again, against the watermarks of then, before anything else."""
+    progress = Progress(topic_id="r", stored={"id of raw-graph": 4}, pending=(1, 2))
+    consumer = ScriptedConsumer(
+        _give(0),
+        [record(1, 3, 6), record(2, 7, 7), record(3, 8, 8)],
+        (),
+        (),
+        committed={0: (1, progress.encode())},
+    )
+
+    sink = _run(consumer)
+
+    assert consumer.journal[:4] == ["assign 0@1", "commit 0@1 record 1-2", "insert 0 1-2", "commit 0@3"]
+    assert _offsets(sink) == [5, 6, 7, 8]
+
+
+def test_a_topic_that_was_created_anew_starts_at_its_beginning():
+    """The offset of another topic of the same name counts for nothing; what is stored of raw topics does."""
+    progress = Progress(topic_id="of then", stored={"id of raw-graph": 3}, pending=(40, 41))
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], (), (), committed={0: (40, progress.encode())})
+
+    sink = _run(consumer)
+
+    assert (consumer.journal[0], _offsets(sink)) == ("assign 0@-2", [4])
+
+
+@pytest.mark.parametrize("code", FENCED)
+def test_a_fenced_record_stops_the_insert(code: int):
+    """A sink that may not record a range does not insert it, and forgets the partition."""
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], [record(1, 5, 5)], ())
+    consumer.commit_errors = [code]
+
+    sink = _run(consumer)
+
+    assert (consumer.journal[1:], sink.batches) == (["commit 0 fails", "close"], {})
+
+
+@pytest.mark.parametrize("code", FENCED)
+def test_a_fenced_end_leaves_the_range_to_the_next_owner(code: int):
+    """A sink that may not commit the end of a batch leaves the recorded range as it is."""
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], (), ())
+    consumer.commit_errors = [0, code]
+
+    _run(consumer)
+
+    assert Progress.decode(consumer.group[0][1]).pending == (0, 0)
+
+
+def test_a_fenced_partition_comes_back_with_the_assignment():
+    """A partition that was given up is consumed again once the group gives it."""
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], _revoke(0), _give(0), [record(0, 0, 4)], (), ())
+    consumer.commit_errors = [KafkaError.ILLEGAL_GENERATION]
+
+    sink = _run(consumer)
+
+    assert _offsets(sink) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "code", [TIMED_OUT, KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS]
+)
+def test_a_commit_outlives_bad_weather(code: int):
+    """A commit that failed for a while is tried again, and its batch is inserted once."""
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], (), (), (), ())
+    consumer.commit_errors = [code, 0, code]
+
+    _run(consumer)
+
+    assert [line for line in consumer.journal if line != "poll, paused"] == [
+        "assign 0@-2",
+        "commit 0 fails",
+        "commit 0@0 record 0-0",
+        "insert 0 0-0",
+        "commit 0 fails",
+        "commit 0@1",
+        "close",
+    ]
+
+
+def test_an_unknown_commit_error_ends_the_sink():
+    """A commit that fails for any other reason ends the process: the recorded range is what the next one needs."""
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], (), ())
+    consumer.commit_errors = [KafkaError.OFFSET_METADATA_TOO_LARGE]
+
+    with pytest.raises(KafkaException, match="OFFSET_METADATA_TOO_LARGE"):
+        _run(consumer)
+
+    assert consumer.journal[-1] == "close"
+
+
+def test_a_failing_insert_is_tried_again_unchanged():
+    """An insert that may succeed later is the same insert the next time, whatever has come meanwhile."""
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], (), *[()] * 20)
+
+    _run(consumer, AWAY, AWAY)
+
+    inserts = [line for line in consumer.journal if line.startswith("insert")]
+    assert inserts == ["insert 0 0-0"] * 3
+
+
+def test_polls_go_on_while_an_insert_fails():
+    """While an insert fails the sink polls on, with its partitions paused, and resumes them after."""
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], *[()] * 20)
+
+    _run(consumer, AWAY)
+
+    assert "poll, paused" in consumer.journal
+    assert not consumer.paused
+
+
+def test_a_partition_given_while_an_insert_fails_is_paused_too():
+    """What the group gives while an insert fails waits as the rest does: the buffer has a bound."""
+    consumer = ScriptedConsumer(
+        _give(0), [record(0, 0, 4)], _give(1), (), (), lambda c: seen.append(set(c.paused))
+    )
+    seen: list[set[int]] = []
+
+    _run(consumer, *[AWAY] * 9)
+
+    assert seen == [{0, 1}]
+
+
+def test_a_revoked_partition_is_not_inserted_any_more():
+    """A partition that was revoked while its insert failed is given up; its range is the next owner's."""
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], _revoke(0), (), ())
+
+    _run(consumer, AWAY)
+
+    assert consumer.journal.count("insert 0 0-0") == 1
+
+
+def test_a_partition_that_went_and_came_back_is_begun_anew():
+    """Revoked and given again while a commit failed, a partition is not committed from what was known before."""
+    consumer = ScriptedConsumer(
+        _give(0),
+        [record(0, 0, 4)],
+        lambda c: (c.revoke(0), c.group.update({0: (7, Progress(topic_id="r").encode())}), c.give(0))[0],
+        (),
+        (),
+    )
+    consumer.commit_errors = [TIMED_OUT]
+
+    _run(consumer)
+
+    assert consumer.group[0][0] == 7
+
+
+def test_a_partition_that_comes_back_is_not_paused():
+    """A partition that was paused when it was revoked is consumed when it is given again."""
+    consumer = ScriptedConsumer(
+        _give(0), [record(0, 0, 4)], _revoke(0), _give(0), lambda c: seen.append(set(c.paused)), (), ()
+    )
+    seen: list[set[int]] = []
+
+    _run(consumer, AWAY)
+
+    assert seen == [set()]
+
+
+def test_a_revoked_partition_that_was_due_is_not_written():
+    """Of several that are due, one that is revoked while another one's insert fails is not written."""
+    consumer = ScriptedConsumer(
+        _give(0, 1), [record(0, 0, 4), record(0, 0, 4, partition=1)], (), _revoke(1), *[()] * 9
+    )
+
+    _run(consumer, AWAY)
+
+    assert [line for line in consumer.journal if line.startswith("insert 1")] == []
+
+
+def test_it_polls_between_batches():
+    """However many partitions are due, the sink polls after each: it must not be put out of its group."""
+    consumer = ScriptedConsumer(
+        _give(0, 1),
+        [record(0, 0, 4), record(0, 0, 4, partition=1)],
+        lambda c: c.journal.append("poll"),
+        lambda c: c.journal.append("poll"),
+        (),
+    )
+
+    _run(consumer)
+
+    assert [line.partition(" ")[0] for line in consumer.journal[1:8]] == [
+        *("commit", "insert", "commit", "poll"),
+        *("commit", "insert", "commit"),
+    ]
+
+
+def test_a_stop_ends_the_retries():
+    """A sink that is told to stop leaves a failing insert to the next owner."""
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], ())
+
+    _run(consumer, *[AWAY] * 99)
+
+    assert Progress.decode(consumer.group[0][1]).pending == (0, 0)
+
+
+def test_an_unwritable_batch_ends_the_sink():
+    """A batch that would fail again ends the process, with its range recorded."""
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], (), ())
+
+    with pytest.raises(Unwritable, match="no such table"):
+        _run(consumer, Unwritable("no such table"))
+
+    assert consumer.journal[-2:] == ["insert 0 0-0", "close"]
+
+
+def test_too_much_in_all_makes_the_fullest_be_written():
+    """Beyond the bytes that may be held in all, the fullest partition is written although none is full."""
+    consumer = ScriptedConsumer(_give(0, 1), [record(0, 0, 1), record(0, 0, 9, partition=1)], (), ())
+
+    _run(consumer, batch_rows=100, batch_seconds=60, buffer_bytes=1)
+
+    assert [line for line in consumer.journal if line.startswith("insert")] == [
+        "insert 1 0-0",
+        "insert 0 0-0",
+    ]
+
+
+def test_a_block_that_comes_twice_counts_once():
+    """Blocks at offsets that are taken already are dropped, as a client may deliver them after a pause."""
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4), record(0, 0, 4), record(1, 5, 5)], (), ())
+
+    sink = _run(consumer)
+
+    assert _offsets(sink) == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        Record(0, b"\xff\x00 no block", record(0, 0, 0).header),
+        Record(0, record(0, 0, 0).content),
+        Record(0, None, record(0, 0, 0).header),
+    ],
+    ids=["its bytes", "its headers", "a tombstone"],
+)
+def test_an_unreadable_record_becomes_a_dead_letter(broken: Record):
+    """A record that is no block is stored as a dead letter of `readings`, with its bytes, and the next one follows."""
+    consumer = ScriptedConsumer(_give(0), [broken, record(1, 0, 0)], (), ())
+
+    sink = _run(consumer, batch_rows=9, batch_seconds=0.01)
+
+    (batch,) = sink.batches.values()
+    (row,) = batch.blocks[0].messages.to_pylist()
+    assert (batch.blocks[0].span.topic_id, row["fate"], row["reason"], row["body"]) == (
+        *("r", "dead_letter", "undecodable"),
+        broken.content or b"",
+    )
+    assert origins(batch) == [("r", 0), ("id of raw-graph", 0)]
+
+
+@pytest.mark.parametrize("metadata", ["", "x", "{}", '{"stored":{}}'])
+def test_a_foreign_commit_is_refused(metadata: str):
+    """An offset that no sink committed does not say what is stored: the operator is told, nothing is written."""
+    consumer = ScriptedConsumer(_give(0), (), (), committed={0: (5, metadata)})
+
+    with pytest.raises(
+        Stranded, match=r"group headrace-sink, readings \[0\]: offset 5 was not committed by a sink"
+    ):
+        _run(consumer)
+
+
+def test_a_committed_offset_that_cannot_be_had_is_no_beginning():
+    """When Kafka cannot say what was committed, the partition is not begun from the start."""
+    consumer = ScriptedConsumer(_give(0), (), ())
+    consumer.committed_error = KafkaError(KafkaError.UNSTABLE_OFFSET_COMMIT)
+
+    with pytest.raises(KafkaException, match="UNSTABLE_OFFSET_COMMIT"):
+        _run(consumer)
+
+    assert consumer.journal == ["close"]
+
+
+def test_a_missing_offset_is_told_to_the_operator():
+    """An offset that is no longer on the log is named, with the partition and what it means."""
+    gone = Record(-1, failure=KafkaError(KafkaError._AUTO_OFFSET_RESET, "out of range"))
+    committed = {0: (7, Progress(topic_id="r").encode())}
+    consumer = ScriptedConsumer(_give(0), [gone], (), committed=committed)
+
+    with pytest.raises(Stranded, match=r"readings \[0\]: offset 7 is not on the log: .* \(out of range\)"):
+        _run(consumer)
+
+
+@pytest.mark.parametrize("code", [KafkaError._MAX_POLL_EXCEEDED, KafkaError._TRANSPORT])
+def test_weather_between_records_passes(code: int):
+    """An error after which the client goes on by itself ends nothing."""
+    consumer = ScriptedConsumer(_give(0), [Record(-1, failure=KafkaError(code)), record(0, 0, 4)], (), ())
+
+    assert _offsets(_run(consumer)) == [0, 1, 2, 3, 4]
+
+
+def test_an_unknown_error_between_records_ends_the_sink():
+    """Any other error of the consumer ends the process."""
+    denied = Record(-1, failure=KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+
+    with pytest.raises(KafkaException, match="TOPIC_AUTHORIZATION_FAILED"):
+        _run(ScriptedConsumer(_give(0), [denied], (), ()))
