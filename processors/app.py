@@ -2,13 +2,13 @@
 
 import asyncio
 import functools
+import ssl
 import threading
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
 
 import faust
-import structlog
 from faust.types.auth import SASLMechanism
 
 from processors.chunks import ChunkApp, ChunkConsumer, ChunkSchema
@@ -24,8 +24,6 @@ from runtime.settings import HealthSettings, KafkaSettings, LogSettings
 from runtime.topics import topic_ids
 from schemas.reading_block import encode
 from schemas.topics import MAX_BLOCK_BYTES, RAW_TOPICS
-
-log = structlog.get_logger()
 
 
 def build(kafka: KafkaSettings, settings: ProcessSettings, devices: Devices) -> ChunkApp:
@@ -111,16 +109,16 @@ def _credentials(kafka: KafkaSettings) -> Any:
     """The same proof of identity for Faust's own Kafka client."""
     if kafka.security_protocol == "PLAINTEXT":
         return None
-    context = (
-        faust.SSLCredentials(cafile=kafka.ca_location or None) if "SSL" in kafka.security_protocol else None
-    )
+    context = None
+    if kafka.security_protocol.endswith("SSL"):
+        context = ssl.create_default_context(cafile=kafka.ca_location or None)
     if not kafka.security_protocol.startswith("SASL"):
-        return context
+        return faust.SSLCredentials(context)
     return faust.SASLCredentials(
         mechanism=SASLMechanism(kafka.sasl_mechanism),
         username=kafka.sasl_username,
         password=kafka.sasl_password.get_secret_value(),
-        ssl_context=context.context if context is not None else None,
+        ssl_context=context,
     )
 
 

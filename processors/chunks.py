@@ -35,9 +35,9 @@ class Chunk(ConsumerMessage):
     first: int
     """Offset of the first record; `offset` is that of the last."""
     since: int
-    """Kafka has nothing from this offset up to `first`: they differ only in what was fetched first after a seek."""
+    """Kafka has nothing from this offset up to `first`. Below `first` only where a seek to it had just been made."""
     moves: int
-    """Another number than an earlier chunk's: delivery was moved to another offset in between."""
+    """Differs from an earlier chunk's if delivery was moved to another offset in between."""
 
 
 class ChunkSchema(faust.Schema):  # type: ignore[type-arg]  # not subscriptable at run time
@@ -101,7 +101,7 @@ class ChunkConsumer(Consumer):
                 self._sought[tp] = offset
                 self._moves += 1
 
-    def _seek_assigned(self, tp: Any, offset: int) -> bool:
+    async def _seek_assigned(self, tp: Any, offset: int) -> bool:
         # On the Kafka client's own thread, where neither a rebalance nor a fetch can come in between.
         if tp not in self._thread.assignment():
             return False
@@ -137,10 +137,11 @@ class ChunkConsumer(Consumer):
         for tp, run in records.items():
             if active is not None and tp not in active and tp not in self._buffered_partitions:
                 continue
-            self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
             for start in range(0, len(run), self.app.chunk_messages):
                 if not self.flow_active or self.generation != generation:
                     return
+                # Only now: a partition that is lost has no end to ask for.
+                self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 chunk = self._chunk(tp, run[start : start + self.app.chunk_messages], generation)
                 chunk.moves = moves
                 if start == 0 and (since := sought[tp]) is not None:

@@ -40,13 +40,9 @@ def rebuild(kafka: KafkaSettings, source: Source, *, seconds: int, before: int, 
         }
     )
     try:
-        target = TopicPartition(READINGS, source.partition, _since(seconds, logged_at))
-        (found,) = consumer.offsets_for_times([target], timeout=READ_TIMEOUT_SECONDS)
-        if found.error is not None:
-            raise KafkaException(found.error)
-        end = consumer.get_watermark_offsets(target, timeout=READ_TIMEOUT_SECONDS)[1]
-        if 0 <= found.offset < end:
-            consumer.assign([TopicPartition(READINGS, source.partition, found.offset)])
+        start, end = _range(consumer, TopicPartition(READINGS, source.partition, _since(seconds, logged_at)))
+        if 0 <= start < end:
+            consumer.assign([TopicPartition(READINGS, source.partition, start)])
             _read(consumer, source, window, before, end)
     except KafkaException as error:
         raise RebuildFailed(str(error)) from error
@@ -58,6 +54,15 @@ def rebuild(kafka: KafkaSettings, source: Source, *, seconds: int, before: int, 
         "window rebuilt", topic=source.topic, partition=source.partition, identities=len(window), seconds=took
     )
     return window
+
+
+def _range(consumer: Consumer, target: TopicPartition) -> tuple[int, int]:
+    """From the first record of that time, or younger, to the end of the log."""
+    (found,) = consumer.offsets_for_times([target], timeout=READ_TIMEOUT_SECONDS)
+    if found.error is not None:
+        # Not raised by the call, and without it the offset would read as "nothing is that young".
+        raise KafkaException(found.error)
+    return found.offset, consumer.get_watermark_offsets(target, timeout=READ_TIMEOUT_SECONDS)[1]
 
 
 def _since(seconds: int, logged_at: int) -> int:

@@ -1,0 +1,235 @@
+"""What `processors.chunks` takes for granted in faust-streaming, so that an upgrade that moves it fails here."""
+
+import ast
+import inspect
+import textwrap
+from importlib.metadata import version
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from faust import App, Schema
+from faust.app.base import App as BaseApp
+from faust.tables.recovery import Recovery
+from faust.topics import Topic
+from faust.transport.consumer import Consumer as BaseConsumer
+from faust.transport.consumer import ConsumerThread
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, ConsumerRebalanceListener, Transport
+from faust.transport.drivers.aiokafka import Consumer as KafkaConsumer
+from faust.types.tuples import ConsumerMessage, Message
+from mode.threads import QueueServiceThread
+
+from processors.app import build
+from processors.chunks import Chunk, ChunkConsumer, ChunkTransport
+from processors.settings import ProcessSettings
+from runtime.registry import DeviceTable
+from runtime.settings import KafkaSettings
+
+
+def parameters(function):
+    """The names of a function's parameters."""
+    return list(inspect.signature(function).parameters)
+
+
+def names(function):
+    """Every attribute and variable that a function's source mentions."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    return {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} | {
+        node.id for node in ast.walk(tree) if isinstance(node, ast.Name)
+    }
+
+
+@pytest.fixture(name="app")
+def _app():
+    """The processor's app, as it is before anything connects."""
+    return build(KafkaSettings(), ProcessSettings(), DeviceTable())
+
+
+@pytest.mark.parametrize(("name", "pinned"), [("faust-streaming", "0.15.3"), ("aiokafka", "0.14.0")])
+def test_the_version_is_the_one_that_was_read(name, pinned):
+    """What is pinned here was read in this version."""
+    assert pinned == version(name)
+
+
+def test_the_apps_transport_is_ours(app):
+    """The app asks `_new_transport` for its transport, and that has our consumer."""
+    assert "_new_transport" in names(BaseApp.transport.fget)
+    assert isinstance(app.transport, ChunkTransport)
+
+
+def test_a_transport_makes_the_consumer_of_its_class():
+    """`Transport.create_consumer` makes what `Transport.Consumer` names."""
+    assert "Consumer" in names(Transport.create_consumer)
+    assert KafkaConsumer is Transport.Consumer
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("getmany", ["self", "timeout"]),
+        ("_wait_next_records", ["self", "timeout"]),
+        ("_getmany", ["self", "active_partitions", "timeout"]),
+        ("_get_active_partitions", ["self"]),
+        ("seek", ["self", "partition", "offset"]),
+        ("perform_seek", ["self"]),
+        ("ack", ["self", "message"]),
+        ("_filter_tps_with_pending_acks", ["self", "topics"]),
+        ("_filter_committable_offsets", ["self", "tps"]),
+        ("_should_commit", ["self", "tp", "offset"]),
+        ("_new_offset", ["self", "tp"]),
+        ("_add_gap", ["self", "tp", "offset_from", "offset_to"]),
+        ("on_partitions_revoked", ["self", "revoked"]),
+        ("highwater", ["self", "tp"]),
+        ("stop_flow", ["self"]),
+    ],
+)
+def test_what_we_override_or_call_is_there(method, expected):
+    """A method of the consumer has the parameters that it had."""
+    assert expected == parameters(getattr(KafkaConsumer, method))
+
+
+@pytest.mark.parametrize(
+    "method", ["seek", "perform_seek", "_add_gap", "on_partitions_revoked", "_wait_next_records"]
+)
+def test_coroutines_are_coroutines(method):
+    """What we override as a coroutine is awaited."""
+    assert inspect.iscoroutinefunction(getattr(BaseConsumer, method))
+
+
+def test_messages_are_drained_through_what_we_override():
+    """The loop that feeds the agents asks `getmany`, keeps the offset it reads, and notes gaps by `_add_gap`."""
+    drain = names(BaseConsumer._drain_messages)
+
+    assert {"getmany", "_add_gap", "_read_offset", "suspend_flow", "wait_first"} <= drain
+
+
+def test_one_task_fetches_and_delivers():
+    """A seek is safe inside `getmany` because the same task asks for the fetch before and delivers after it."""
+    source = inspect.getsource(BaseConsumer._drain_messages)
+
+    assert source.index("getmany(timeout=1.0)") < source.index("callback(message)")
+    assert source.index("callback(message)") < source.index("set_read_offset(tp, offset)")
+
+
+def test_commits_go_through_what_we_override():
+    """A commit asks which partitions, then for each its offset, then whether that is news."""
+    assert {"_filter_tps_with_pending_acks", "_commit_tps"} <= names(BaseConsumer.force_commit)
+    assert "_filter_committable_offsets" in names(BaseConsumer._commit_tps)
+    assert {"_new_offset", "_should_commit"} <= names(BaseConsumer._filter_committable_offsets)
+
+
+def test_every_commit_is_a_force_commit():
+    """The periodic commit, the one at the end and the one after an error all take the same way."""
+    assert "commit" in names(BaseConsumer._commit_handler.fun)
+    assert "commit" in names(BaseConsumer.on_task_error)
+    assert "commit" in names(BaseConsumer.commit_and_end_transactions)
+    assert "force_commit" in names(BaseConsumer.commit)
+
+
+def test_only_assigned_partitions_are_committed():
+    """What was processed under an assignment that is gone is not written."""
+    assert "assignment" in names(BaseConsumer._commit_offsets)
+
+
+def test_a_rebalance_ends_with_a_seek():
+    """Chunks that a rebalance interrupts may be dropped: delivery starts over at the committed offsets."""
+    resume = inspect.getsource(Recovery._resume_streams)
+
+    assert resume.index("perform_seek()") < resume.index("consumer.resume_flow()")
+    assert "_resume_streams" in names(Recovery._restart_recovery.fun)
+
+
+def test_the_flow_stops_before_partitions_are_lost():
+    """While partitions are revoked nothing is delivered."""
+    assert {"stop_flow", "suspend"} <= names(BaseApp._on_partitions_revoked)
+
+
+def test_the_generation_is_known_before_the_assignment_is():
+    """The app's generation is the group's, set first of all."""
+    source = inspect.getsource(ConsumerRebalanceListener.on_partitions_assigned)
+
+    assert source.index("consumer_generation_id =") < source.index("on_partitions_assigned(ensure_TPset")
+
+
+def test_old_generations_do_not_reach_the_agent():
+    """The stream skips what was fetched for another generation."""
+    from faust.streams import Stream  # noqa: PLC0415 - its module compiles an extension when it is imported
+
+    assert {"generation_id", "consumer_generation_id", "is_active"} <= names(Stream._py_aiter)
+
+
+async def test_the_consumer_holds_what_we_touch(app):
+    """The consumer has the state that we read and write."""
+    consumer = app.consumer
+    consumer._thread.thread_loop.close()
+
+    assert isinstance(consumer, ChunkConsumer)
+    for name in (
+        "_unacked_messages",
+        "_waiting_for_ack",
+        "_read_offset",
+        "_committed_offset",
+        "_buffered_partitions",
+        "flow_active",
+    ):
+        assert hasattr(consumer, name), name
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "expected"),
+    [
+        (QueueServiceThread, "call_thread", ["self", "fun", "args", "kwargs"]),
+        (AIOKafkaConsumerThread, "_ensure_consumer", ["self"]),
+        (ConsumerThread, "assignment", ["self"]),
+        (ConsumerThread, "seek", ["self", "partition", "offset"]),
+        (AIOKafkaConsumer, "committed", ["self", "partition"]),
+        (
+            Schema,
+            "compile",
+            ["self", "app", "on_key_decode_error", "on_value_decode_error", "default_propagate"],
+        ),
+        (App, "create_event", ["self", "key", "value", "headers", "message"]),
+    ],
+)
+def test_what_we_call_elsewhere_is_there(owner, method, expected):
+    """A method beside the consumer has the parameters that it had."""
+    assert expected == parameters(getattr(owner, method))
+
+
+def test_a_topic_decodes_by_its_schema():
+    """A topic compiles its decoder from its schema, so that a chunk stays undecoded."""
+    assert {"schema", "compile"} <= names(Topic._compile_decode)
+
+
+def test_a_chunk_can_hold_more_than_a_message():
+    """A message has slots; the kind that consumers make has room for our fields."""
+    assert hasattr(Message, "__slots__")
+    assert "__slots__" not in vars(ConsumerMessage)
+    assert issubclass(Chunk, ConsumerMessage)
+
+
+def test_a_message_is_made_as_we_make_it():
+    """The positions of a message's parameters are those that we fill."""
+    assert [
+        "self",
+        "topic",
+        "partition",
+        "offset",
+        "timestamp",
+        "timestamp_type",
+        "headers",
+        "key",
+        "value",
+        "checksum",
+        "serialized_key_size",
+        "serialized_value_size",
+        "tp",
+        "time_in",
+        "time_out",
+        "time_total",
+        "generation_id",
+    ] == parameters(Message.__init__)
+
+
+def test_the_last_acknowledgement_of_a_message_is_the_consumers():
+    """Letting go of a chunk ends in the `ack` that we override."""
+    assert "ack" in names(ConsumerMessage.on_final_ack)
