@@ -81,7 +81,14 @@ def test_a_retransmission_is_the_same_exchange():
         ("[2001:db8::1]:5683", 7, b"\1", b"\2{}", 494_000_000),
         ("[2001:db8::1]:5683", 7, b"\1\2", b"{}", 741_000_000),
     ],
-    ids=["endpoint", "message id", "token", "payload", "border of token and payload", "an exchange lifetime later"],
+    ids=[
+        "endpoint",
+        "message id",
+        "token",
+        "payload",
+        "border of token and payload",
+        "an exchange lifetime later",
+    ],
 )
 def test_anything_else_is_another_exchange(other):
     """A difference in any part makes another exchange id."""
