@@ -48,16 +48,25 @@ class Limits:
 
         More messages at once than a limit allows at all are admitted when its bucket is full, and leave it in debt.
         """
+        return self.take_all(tenant, {device: messages})
+
+    def take_all(self, tenant: str, devices: Mapping[str, int]) -> float:
+        """The same for one request with messages of several devices: all of them are admitted, or none is counted."""
         of_device, of_tenant = self._limits.get(tenant) or self._limits.get(ANYBODY) or ((), ())
         if not of_device and not of_tenant:
             return 0.0
         now = self._monotonic()
-        buckets = [(self._bucket((tenant, device, rate), now), rate) for rate in of_device]
-        buckets += [(self._bucket((tenant, "", rate), now), rate) for rate in of_tenant]
-        wait = max(_wait(bucket, rate, messages) for bucket, rate in buckets)
+        asked = [
+            (self._bucket((tenant, device, rate), now), rate, messages)
+            for device, messages in devices.items()
+            for rate in of_device
+        ]
+        total = sum(devices.values())
+        asked += [(self._bucket((tenant, "", rate), now), rate, total) for rate in of_tenant]
+        wait = max((_wait(bucket, rate, messages) for bucket, rate, messages in asked), default=0.0)
         if wait > 0:
             return wait
-        for bucket, _ in buckets:
+        for bucket, _, messages in asked:
             bucket[0] -= messages
         return 0.0
 

@@ -10,7 +10,7 @@ class Outcome(StrEnum):
 
     ACCEPTED = "accepted"
     UNAUTHORISED = "unauthorised"
-    """No credential, or one that nobody has."""
+    """No credential, one that nobody has, or one without the role for it."""
     UNKNOWN = "unknown"
     """The twin, component or path does not exist."""
     MALFORMED = "malformed"

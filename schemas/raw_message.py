@@ -29,6 +29,8 @@ class Attribute:
     """The names that `RawMessage.attributes` may hold."""
 
     COMPONENT = "component"
+    FEATURE = "feature"
+    """Of ThingsBoard's device API, where it is not telemetry; see `schemas.thingsboard.Feature`."""
     SOURCE_TIME = "source_time"
     TRACEPARENT = "traceparent"
     TRACESTATE = "tracestate"

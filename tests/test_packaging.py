@@ -67,6 +67,11 @@ def test_the_tables_are_inside(listing):
     assert any(name.startswith("sinks/clickhouse/sql/0001_") for name in listing)
 
 
+def test_the_http_document_is_inside(listing):
+    """The document that the HTTP edge serves is there without a checkout."""
+    assert "producers/http/openapi.yaml" in listing
+
+
 def test_the_licence_is_inside(listing):
     """Who gets the wheel gets the licence."""
     assert "headrace-0.1.0.dist-info/licenses/LICENSE" in listing

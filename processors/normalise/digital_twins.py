@@ -3,28 +3,29 @@
 from collections.abc import Iterator
 
 from processors.normalise.unusable import Unusable
-from processors.normalise.values import instant, parsed, storable
+from processors.normalise.values import instant, parsed
 from schemas.dead_letter import Reason
 from schemas.raw_message import Attribute, RawMessage
-from schemas.reading import Reading, reading
+from schemas.reading import EARLIEST_US, LATEST_US, Reading, reading
 
 
 def readings(raw: RawMessage) -> Iterator[Reading]:
     """Quantity is the property's name, sensor the component path; null is no value.
 
-    A Telemetry-Source-Time that nobody can read is not held against the message, as the service accepts it: the time of
-    receipt counts.
+    A Telemetry-Source-Time that nobody can read, or that lies beyond what can be stored, is not held against the message,
+    as the service accepts it and an SDK sends the year 1: the time of receipt counts.
 
     Raises:
-        Unusable: the body is no object, or the source time is beyond what can be stored.
+        Unusable: the body is no object.
 
     """
     body = parsed(raw)
     if not isinstance(body, dict):
         raise Unusable(Reason.MALFORMED, "the telemetry is not an object")
     sourced = instant(raw.attributes.get(Attribute.SOURCE_TIME, ""))
-    measured_at = raw.received_at if sourced is None else storable(sourced)
+    if sourced is None or not EARLIEST_US <= sourced <= LATEST_US:
+        sourced = raw.received_at
     component = raw.attributes.get(Attribute.COMPONENT, "")
     for name, value in body.items():
         if value is not None:
-            yield reading(name, value, measured_at, sensor=component)
+            yield reading(name, value, sourced, sensor=component)

@@ -10,6 +10,8 @@ from schemas.raw_message import RawMessage
 from schemas.reading import Reading, reading
 
 _VALUES = ("boolvalue", "intvalue", "eventvalue")
+_TYPES = ("occupancy", "peopleCount", "inferredOccupancy", "heartbeat", "badge", "wifi")
+_SENSOR_TYPES = {name.lower(): name for name in _TYPES}
 
 
 def readings(raw: RawMessage) -> Iterator[Reading]:
@@ -33,7 +35,11 @@ def _item(raw: RawMessage, number: int, item: dict[str, Any]) -> Iterator[Readin
     quantity = item.get("sensortype")
     if not isinstance(quantity, str) or not quantity:
         raise Unusable(Reason.MALFORMED, f"telemetry[{number}] has no sensorType")
+    # The service takes any case, and the ids that it makes up differ from the type in nothing else.
+    quantity = _SENSOR_TYPES.get(quantity.lower(), quantity)
     sensor = item.get("sensorid")
+    if not isinstance(sensor, str) or sensor.lower() in {"", quantity.lower()}:
+        sensor = quantity
     measured_at = raw.received_at
     if (stamp := item.get("timestamp")) is not None:
         at = instant(stamp) if isinstance(stamp, str) else None
@@ -46,9 +52,4 @@ def _item(raw: RawMessage, number: int, item: dict[str, Any]) -> Iterator[Readin
             # A badge's event is of little use without where it happened.
             value = value | {"locationHint": item["locationhint"]}
         if value is not None:
-            yield reading(
-                quantity,
-                value,
-                measured_at,
-                sensor=sensor if isinstance(sensor, str) and sensor else quantity,
-            )
+            yield reading(quantity, value, measured_at, sensor=sensor)

@@ -1,42 +1,39 @@
-"""The readings in a ThingsBoard message: flat, timed, or a list of either."""
+"""The readings in a ThingsBoard message: flat, timed, or a list of either; or the attributes of a device."""
 
-import math
 from collections.abc import Iterator
-from typing import Any
 
 from processors.normalise.unusable import Unusable
-from processors.normalise.values import parsed, storable
+from processors.normalise.values import storable
 from schemas.dead_letter import Reason
-from schemas.raw_message import RawMessage
-from schemas.reading import Reading, reading
+from schemas.raw_message import Attribute, RawMessage
+from schemas.reading import Kind, Reading, reading
+from schemas.thingsboard import Feature, entries
+from schemas.thingsboard_values import Json, Value
 
 
 def readings(raw: RawMessage) -> Iterator[Reading]:
-    """Quantity is the key. An object with both `ts` and `values` is timed; any other is flat, at the time of receipt.
+    """Quantity is the key; sensor is "attributes" for attributes, so that they never mix with telemetry of that name.
+
+    An entry without a time was measured when it was received.
 
     Raises:
-        Unusable: not an object or a list of objects, `values` is no object, or `ts` is no time in milliseconds.
+        Unusable: nothing that the edge would have taken, or the time is beyond what can be stored.
 
     """
-    body = parsed(raw)
-    for entry in body if isinstance(body, list) else [body]:
-        if not isinstance(entry, dict):
-            raise Unusable(Reason.MALFORMED, "the body is not an object or a list of objects")
-        values, measured_at = entry, raw.received_at
-        if "ts" in entry and "values" in entry:
-            values, measured_at = entry["values"], _instant(entry["ts"])
-            if not isinstance(values, dict):
-                raise Unusable(Reason.MALFORMED, "values is not an object")
-        for key, value in values.items():
-            if value is not None:
-                yield reading(key, value, measured_at)
-
-
-def _instant(ts: Any) -> int:
-    if isinstance(ts, bool) or not isinstance(ts, int | float | str):
-        raise Unusable(Reason.MALFORMED, f"ts is not a number: {ts!r}")
+    name = raw.attributes.get(Attribute.FEATURE)
     try:
-        milliseconds = math.trunc(float(ts)) if not isinstance(ts, int) else ts
-    except (ValueError, OverflowError) as error:
-        raise Unusable(Reason.MALFORMED, f"ts is not a number: {ts!r}") from error
-    return storable(milliseconds * 1000)
+        feature = Feature(name) if name else Feature.TELEMETRY
+        found = entries(feature, raw.body)
+    except ValueError as error:
+        raise Unusable(Reason.MALFORMED, str(error)) from error
+    sensor = feature.value if feature is Feature.ATTRIBUTES else ""
+    for entry in found:
+        measured_at = raw.received_at if entry.ts is None else storable(entry.ts * 1000)
+        for key, value in entry.values.items():
+            yield _reading(key, value, measured_at, sensor)
+
+
+def _reading(key: str, value: Value, measured_at: int, sensor: str) -> Reading:
+    if isinstance(value, Json):
+        return Reading(key, sensor, "", measured_at, Kind.JSON, 0.0, 0, value.text)
+    return reading(key, value, measured_at, sensor=sensor)

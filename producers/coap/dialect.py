@@ -6,6 +6,7 @@ from typing import Protocol
 
 from aiocoap import Code
 
+from producers.coap.remote import Proof
 from schemas.device import Device
 from schemas.raw_message import RawMessage
 
@@ -14,6 +15,8 @@ from schemas.raw_message import RawMessage
 class Arrival:
     """A whole body, and the circumstances of the message that completed it."""
 
+    path: Sequence[str]
+    """The segments below the dialect's root, as they were admitted."""
     endpoint: str
     message_id: int
     token: bytes
@@ -28,13 +31,13 @@ class Dialect(Protocol):
     name: str
     """As in `schemas.topics.RAW_TOPICS`."""
 
-    def admit(self, method: Code, path: Sequence[str], certificate: bytes | None) -> Device:
+    def admit(self, method: Code, path: Sequence[str], proof: Proof) -> Device:
         """The device that speaks, before any of its body is kept.
 
         Args:
             method: what the request wants.
             path: the segments below the dialect's root.
-            certificate: what the DTLS session proved, DER.
+            proof: what the DTLS session proved.
 
         Raises:
             producers.coap.refusal.Refused: it may not, or not so.

@@ -1,6 +1,11 @@
-"""What the coaps server accepts in a handshake: DTLS 1.2, ECDHE, any certificate that is in date, or none."""
+"""What the coaps server accepts in a handshake: DTLS 1.2, any certificate that is in date or none, or a pre-shared key."""
 
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
+
+from producers.coap.pre_shared_keys import PreSharedKeys, serve
+from producers.coap.remote import Proof
 
 _DTLS_1_2 = 0xFEFD
 _MODE_NO_AUTO_CHAIN = 0x8
@@ -8,23 +13,53 @@ _MODE_NO_AUTO_CHAIN = 0x8
 
 # AES_128_CCM_8 is what RFC 7252 makes mandatory; OpenSSL rates its tag at 64 bits, hence the security level. The list
 # itself holds nothing but ECDHE with authenticated encryption.
-_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE-ECDSA-AES128-CCM:ECDHE-ECDSA-AES128-CCM8:@SECLEVEL=0"
+_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE-ECDSA-AES128-CCM:ECDHE-ECDSA-AES128-CCM8"
+# Plain PSK has no forward secrecy, but is all that small devices speak; PSK_AES_128_CCM_8 is mandatory as well.
+_PSK_CIPHERS = (
+    b":ECDHE-PSK-CHACHA20-POLY1305:PSK-AES256-GCM-SHA384:PSK-AES128-GCM-SHA256:PSK-CHACHA20-POLY1305"
+    b":PSK-AES128-CCM:PSK-AES128-CCM8"
+)
+_LEVEL = b":@SECLEVEL=0"
 
 _NOT_YET_VALID, _EXPIRED = 9, 10
 """X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
 
+_NO_AUTHORITY = object()
+"""Mark of a connection whose certificate no authority of ours vouches for."""
 
-def server_context(certificate: str, private_key: str) -> SSL.Context:
+
+def server_context(
+    certificate: str, private_key: str, *, authorities: str = "", keys: PreSharedKeys | None = None
+) -> SSL.Context:
     """A context for `DtlsTransport`.
 
     Args:
-        certificate: PEM file of our chain, leaf first.
+        certificate: PEM file of our chain, leaf first; "" where there are only pre-shared keys.
         private_key: PEM file of the leaf's key.
+        authorities: PEM file of those that vouch for devices.
+        keys: of devices without a certificate.
 
     Raises:
         ValueError: the files cannot be read, or do not belong together.
 
     """
+    context = _dtls_1_2()
+    context.set_cipher_list(_CIPHERS + (_PSK_CIPHERS if keys is not None else b"") + _LEVEL)
+    context.set_verify(SSL.VERIFY_PEER, _verify)
+    if keys is not None:
+        keys.refresh()
+        serve(context, keys)
+    if certificate or keys is None:
+        _identify(context, certificate, private_key)
+    if authorities:
+        try:
+            context.load_verify_locations(authorities)
+        except SSL.Error as error:
+            raise ValueError(f"cannot use the authorities {authorities!r}: {reason(error)}") from error
+    return context
+
+
+def _dtls_1_2() -> SSL.Context:
     context = SSL.Context(SSL.DTLS_SERVER_METHOD)
     # Tickets and cached sessions would bring back a session without its certificate being looked at.
     context.set_options(
@@ -35,8 +70,10 @@ def server_context(certificate: str, private_key: str) -> SSL.Context:
     # Not 1.3: OpenSSL's stateless cookies (DTLSv1_listen) end at 1.2.
     context.set_min_proto_version(_DTLS_1_2)
     context.set_max_proto_version(_DTLS_1_2)
-    context.set_cipher_list(_CIPHERS)
-    context.set_verify(SSL.VERIFY_PEER, _verify)
+    return context
+
+
+def _identify(context: SSL.Context, certificate: str, private_key: str) -> None:
     try:
         context.use_certificate_chain_file(certificate)
         context.use_privatekey_file(private_key)
@@ -45,16 +82,29 @@ def server_context(certificate: str, private_key: str) -> SSL.Context:
         raise ValueError(
             f"cannot use certificate {certificate!r} with private key {private_key!r}: {reason(error)}"
         ) from error
-    return context
 
 
-def _verify(_: SSL.Connection, __: crypto.X509, error: int, ___: int, ____: int) -> bool:
-    """Let every certificate pass that is in date.
+def _verify(connection: SSL.Connection, _: crypto.X509, error: int, __: int, ___: int) -> bool:
+    """Let every certificate pass that is in date, but note whether an authority vouches for it.
 
-    As in ThingsBoard, who issued it does not matter: the device is known by the certificate's fingerprint, which is
-    compared on each request. The handshake proves that the other end holds the key.
+    As in ThingsBoard, who issued it does not matter where the certificate is registered: its fingerprint is compared on
+    each request. The handshake proves that the other end holds the key.
     """
+    if error:
+        connection.set_app_data(_NO_AUTHORITY)
     return error not in (_NOT_YET_VALID, _EXPIRED)
+
+
+def proof(connection: SSL.Connection) -> Proof:
+    """What a completed handshake proved."""
+    certificate = connection.get_peer_certificate(as_cryptography=True)
+    noted = connection.get_app_data()
+    if certificate is None:
+        return Proof(device=noted if isinstance(noted, str) else None)
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    vouched = noted is not _NO_AUTHORITY and len(names) == 1
+    device = names[0].value if vouched else None
+    return Proof(certificate.public_bytes(Encoding.DER), device if isinstance(device, str) else None)
 
 
 def reason(error: SSL.Error) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Hashable, Iterator
 from typing import Protocol
 
 from aiocoap.util import hostportjoin
-from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
-from producers.coap.dtls_context import reason
+from producers.coap.dtls_context import proof, reason
+from producers.coap.remote import NOTHING
 from producers.coap.udp import Address
 
 MTU = 1280
@@ -48,7 +48,7 @@ class Session:
         self.address = address
         self.client_random = client_random
         """Tells a repeated ClientHello from that of a device that restarted."""
-        self.certificate: bytes | None = None
+        self.proof = NOTHING
         self.is_established = False
         self.began = now
         self.last_heard = now
@@ -115,8 +115,7 @@ class Session:
             connection.do_handshake()
         finally:
             self._drain(connection)  # the next flight, or the alert that says why not
-        certificate = connection.get_peer_certificate(as_cryptography=True)
-        self.certificate = certificate.public_bytes(Encoding.DER) if certificate is not None else None
+        self.proof = proof(connection)
         self.is_established = True
         self._disarm()
         self._owner.established(self)

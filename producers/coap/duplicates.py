@@ -25,7 +25,7 @@ class Entry:
 
 
 class Duplicates:
-    """The last messages of each remote, bounded per remote and in total; the least recently heard remote goes first.
+    """The last messages of each remote, bounded in time, per remote and in total; the least recently heard remote goes first.
 
     What falls out is handled again when it is retransmitted, and found out downstream by its identity.
     """
@@ -48,6 +48,7 @@ class Duplicates:
         A Message ID that comes back with other bytes belongs to a device that restarted: a new message.
         """
         now = self._clock()
+        self._expire(now - LIFETIME)
         # Python's hash of bytes is keyed per process: nobody outside can aim at a collision.
         fingerprint = hash(datagram)
         window = self._window(remote)
@@ -69,6 +70,15 @@ class Duplicates:
     def forget(self, remote: Hashable) -> None:
         """Drop everything about a remote that will not come back."""
         self._size -= len(self._remotes.pop(remote, ()))
+
+    def _expire(self, limit: float) -> None:
+        """Drop remotes that said nothing new since then; those heard least recently come first."""
+        while self._remotes:
+            remote, window = next(iter(self._remotes.items()))
+            if next(reversed(window.values())).since > limit:
+                return
+            self._size -= len(window)
+            del self._remotes[remote]
 
     def _window(self, remote: Hashable) -> dict[int, Entry]:
         window = self._remotes.setdefault(remote, {})

@@ -1,7 +1,21 @@
 """Remote: the other end of a conversation, whatever carries it."""
 
 from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the other end proved about itself, once for a whole DTLS session; plain UDP proves nothing."""
+
+    certificate: bytes | None = None
+    """The X.509 certificate (DER) whose key it holds."""
+    device: str | None = None
+    """The device id that a certificate authority of ours, or its pre-shared key, vouches for."""
+
+
+NOTHING = Proof()
 
 
 class Remote(Protocol):
@@ -16,8 +30,8 @@ class Remote(Protocol):
         """The same as text; part of a message's identity."""
 
     @property
-    def certificate(self) -> bytes | None:
-        """The X.509 certificate (DER) whose key the other end proved to hold."""
+    def proof(self) -> Proof:
+        """What it proved."""
 
     def send(self, datagram: bytes) -> None:
         """Send, or drop what can no longer be sent: UDP promises no more."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 import uvloop
@@ -12,9 +13,11 @@ from producers.coap.dialect import Dialect
 from producers.coap.dtls import DtlsTransport
 from producers.coap.dtls_context import server_context
 from producers.coap.messages import MessageLayer
+from producers.coap.pre_shared_keys import PreSharedKeys
 from producers.coap.site import Limits, Site
 from producers.coap.thingsboard import ThingsBoard
 from producers.coap.udp import UdpTransport, bound_socket
+from producers.limits import Limits as Rates
 from producers.outbox import KafkaOutbox, Outbox
 from producers.settings import CoapSettings, EdgeSettings
 from runtime import log as runtime_log
@@ -24,7 +27,7 @@ from runtime.publisher import Publisher
 from runtime.registry import Devices, Registry
 from runtime.settings import HealthSettings, KafkaSettings, LogSettings
 
-DIALECTS: Mapping[tuple[str, ...], Callable[[Devices], Dialect]] = {
+DIALECTS: Mapping[tuple[str, ...], Callable[[Devices, str], Dialect]] = {
     ("api", "v1"): ThingsBoard,
 }
 """By the root of its paths."""
@@ -38,7 +41,7 @@ class Ports:
 
     coap: int
     coaps: int | None
-    """None without a certificate."""
+    """None without a certificate and without pre-shared keys."""
 
 
 @contextlib.asynccontextmanager
@@ -48,16 +51,18 @@ async def serving(
     """Serve while the block runs; then answer what was begun, and tell the DTLS sessions goodbye.
 
     Raises:
-        ValueError: the certificate cannot be used.
+        ValueError: the certificate, the authorities or the pre-shared keys cannot be used.
         OSError: a port is taken.
 
     """
-    dialects = {root: dialect(devices) for root, dialect in DIALECTS.items()}
-    site = Site(dialects, outbox, Limits(settings.max_body_bytes, edge.retry_after))
+    dialects = {root: dialect(devices, settings.tenant) for root, dialect in DIALECTS.items()}
+    limits = Limits(settings.max_body_bytes, edge.retry_after)
+    site = Site(dialects, outbox, limits, Rates(edge.limits))
     messages = MessageLayer(site.respond)
     async with contextlib.AsyncExitStack() as stack:
         coap = await stack.enter_async_context(_udp(settings, messages))
-        coaps = await stack.enter_async_context(_dtls(settings, messages)) if settings.certificate else None
+        secured = settings.certificate or settings.pre_shared_keys
+        coaps = await stack.enter_async_context(_dtls(settings, messages)) if secured else None
         # Left first: requests are answered while there are still sockets to answer through.
         stack.push_async_callback(messages.close, edge.delivery_timeout + 1)
         yield Ports(coap, coaps)
@@ -77,7 +82,10 @@ async def _udp(settings: CoapSettings, messages: MessageLayer) -> AsyncIterator[
 
 @contextlib.asynccontextmanager
 async def _dtls(settings: CoapSettings, messages: MessageLayer) -> AsyncIterator[int]:
-    context = server_context(settings.certificate, settings.private_key)
+    keys = PreSharedKeys(Path(settings.pre_shared_keys)) if settings.pre_shared_keys else None
+    context = server_context(
+        settings.certificate, settings.private_key, authorities=settings.authorities, keys=keys
+    )
     sock = bound_socket(settings.host, settings.dtls_port)
     _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
         lambda: DtlsTransport(context, messages.receive, messages.forget, max_sessions=settings.max_sessions),

@@ -1,5 +1,6 @@
 """The site: from a CoAP request to one message on the log, and to the answer that says so."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,12 @@ from producers.coap.dialect import Arrival, Dialect
 from producers.coap.refusal import Refused
 from producers.coap.remote import Remote
 from producers.coap.wire import Datagram, Type
+from producers.limits import Limits as Rates
 from producers.metrics import SECONDS, Outcome, count
 from producers.outbox import Outbox
 from runtime.publisher import PublishError, TooLarge
+from schemas.device import Device
+from schemas.raw_message import RawMessage
 
 MAX_WAITING = 10_000
 """Requests that may wait for Kafka at once; the publisher bounds their bytes, this what we keep beside them."""
@@ -51,6 +55,7 @@ class Site:
         dialects: by root path.
         outbox: what it put there is accepted.
         limits: see there.
+        rates: how often a device and its tenant may speak.
         clock: seconds that only grow.
         now: microseconds since 1970, UTC.
 
@@ -61,6 +66,7 @@ class Site:
         dialects: Mapping[tuple[str, ...], Dialect],
         outbox: Outbox,
         limits: Limits,
+        rates: Rates,
         *,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], int] = lambda: time.time_ns() // 1000,
@@ -68,6 +74,7 @@ class Site:
         self._dialects = dialects
         self._outbox = outbox
         self._limits = limits
+        self._rates = rates
         self._clock = clock
         self._now = now
         self._bodies = Bodies(limits.max_body, clock)
@@ -106,18 +113,23 @@ class Site:
     async def _post(
         self, dialect: Dialect, path: Sequence[str], request: Datagram, remote: Remote
     ) -> tuple[Message, Outcome | None]:
-        device = dialect.admit(Code(request.code), path, remote.certificate)
+        device = dialect.admit(Code(request.code), path, remote.proof)
         body = self._bodies.feed(remote.key, request)
         if body is None:
             return _about_block(Message(code=Code.CONTINUE), request), None
+        self._check_rate(device)
         arrival = Arrival(
+            path=path,
             endpoint=remote.endpoint,
             message_id=request.message_id,
             token=request.token,
             body=body,
             received_at=self._now(),
         )
-        message = dialect.read(device, arrival)
+        await self._store(dialect.read(device, arrival))
+        return _about_block(Message(code=Code.CREATED), request), Outcome.ACCEPTED
+
+    async def _store(self, message: RawMessage) -> None:
         if self._waiting >= self._limits.max_waiting:
             raise self._unavailable()
         self._waiting += 1
@@ -129,7 +141,12 @@ class Site:
             raise self._unavailable() from error
         finally:
             self._waiting -= 1
-        return _about_block(Message(code=Code.CREATED), request), Outcome.ACCEPTED
+
+    def _check_rate(self, device: Device) -> None:
+        """Before the body is parsed: a device that is over its limit must not cost that either."""
+        wait = self._rates.take(device.tenant, device.device)
+        if wait > 0:
+            raise Refused(Code.TOO_MANY_REQUESTS, Outcome.LIMITED, max_age=math.ceil(wait))
 
     def _unavailable(self) -> Refused:
         return Refused(Code.SERVICE_UNAVAILABLE, Outcome.UNAVAILABLE, max_age=self._limits.retry_after)

@@ -1,65 +1,69 @@
-"""The ThingsBoard dialect: telemetry by access token in the path, or by X.509 certificate."""
+"""ThingsBoard's CoAP API: telemetry and attributes, by access token in the path or by what the DTLS session proved."""
 
 from collections.abc import Sequence
 
 from aiocoap import Code
 
 from producers.coap.dialect import Arrival
-from producers.coap.payload import NotTelemetry, Telemetry, parse
 from producers.coap.refusal import Refused
+from producers.coap.remote import Proof
 from producers.metrics import Outcome
+from producers.thingsboard import NAME, message
 from runtime.registry import Devices
 from schemas.device import Device
-from schemas.identity import content_id, exchange_id
+from schemas.identity import exchange_id
 from schemas.raw_message import RawMessage
+from schemas.thingsboard import Feature, NotTelemetry
 
 
 class ThingsBoard:
-    """`POST /api/v1/{token}/telemetry` and `POST /api/v1/telemetry`, with the codes that ThingsBoard answers.
+    """`POST /api/v1/{token}/telemetry`, `POST /api/v1/telemetry` and the same for attributes; codes as ThingsBoard answers.
 
-    Where it differs: 4.00 instead of 5.00 for a `ts` that is no number, and `[]` is answered.
+    Where it differs on purpose stands in README.md of this folder.
+
+    Args:
+        devices: who is registered.
+        tenant: whose devices are known by a pre-shared key or by a certificate authority.
+
     """
 
-    name = "thingsboard"
+    name = NAME
 
-    def __init__(self, devices: Devices) -> None:
+    def __init__(self, devices: Devices, tenant: str = "") -> None:
         self._devices = devices
+        self._tenant = tenant
 
-    def admit(self, method: Code, path: Sequence[str], certificate: bytes | None) -> Device:
+    def admit(self, method: Code, path: Sequence[str], proof: Proof) -> Device:
         """See `Dialect.admit`. Content-Format is nobody's concern: ThingsBoard never looks at it."""
         if method not in (Code.GET, Code.POST):
             raise Refused(Code.METHOD_NOT_ALLOWED, Outcome.MALFORMED)
-        token, feature = _addressed(path)
-        if feature != "telemetry":
+        token, name = _addressed(path)
+        if name not in list(Feature):
             raise Refused(Code.BAD_REQUEST, Outcome.UNKNOWN)
         if method != Code.POST:
             raise Refused(Code.BAD_REQUEST, Outcome.MALFORMED)
-        device = self._speaker(token, certificate)
+        device = self._speaker(token, proof)
         if device is None:
             raise Refused(Code.UNAUTHORIZED, Outcome.UNAUTHORISED)
         return device
 
     def read(self, device: Device, arrival: Arrival) -> RawMessage:
         """See `Dialect.read`."""
+        feature = Feature(_addressed(arrival.path)[1])
         try:
-            telemetry = parse(arrival.body)
+            return message(
+                device, feature, arrival.body, arrival.received_at, untimed_id=lambda: _exchange(arrival)
+            )
         except NotTelemetry as error:
             raise Refused(Code.BAD_REQUEST, Outcome.MALFORMED) from error
-        return RawMessage(
-            tenant=device.tenant,
-            dialect=self.name,
-            device=device.device,
-            message_id=_message_id(telemetry, arrival),
-            received_at=arrival.received_at,
-            content_type="application/json",
-            attributes={},
-            body=arrival.body,
-        )
 
-    def _speaker(self, token: str | None, certificate: bytes | None) -> Device | None:
+    def _speaker(self, token: str | None, proof: Proof) -> Device | None:
         if token is not None:
             return self._devices.by_token(token)
-        return self._devices.by_certificate(certificate) if certificate is not None else None
+        registered = self._devices.by_certificate(proof.certificate) if proof.certificate else None
+        if registered is not None or proof.device is None:
+            return registered
+        return self._devices.by_id(self._tenant, proof.device)
 
 
 def _addressed(path: Sequence[str]) -> tuple[str | None, str]:
@@ -73,7 +77,5 @@ def _addressed(path: Sequence[str]) -> tuple[str | None, str]:
             return None, ""
 
 
-def _message_id(telemetry: Telemetry, arrival: Arrival) -> str:
-    if telemetry.timed:
-        return content_id(telemetry.value)
+def _exchange(arrival: Arrival) -> str:
     return exchange_id(arrival.endpoint, arrival.message_id, arrival.token, arrival.body, arrival.received_at)

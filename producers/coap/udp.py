@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from aiocoap.util import hostportjoin
 
-from producers.coap.remote import Remote
+from producers.coap.remote import NOTHING, Remote
 
 RECEIVE_BUFFER = 4 << 20
 
@@ -24,7 +24,7 @@ class UdpRemote:
 
     __slots__ = ("_address", "_transport")
 
-    certificate = None
+    proof = NOTHING
 
     def __init__(self, transport: asyncio.DatagramTransport, address: Address) -> None:
         self._transport = transport

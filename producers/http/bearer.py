@@ -4,22 +4,26 @@ from collections.abc import Mapping
 from hashlib import sha256
 
 from producers.http.refusal import Refusal
+from producers.http.verifier import Rejected, Verifier
 
 
 class Tenants:
-    """The tenants, by the bearer tokens from the settings.
+    """The tenants, by the static bearer tokens from the settings, or by tokens that the verifier judges.
 
-    Only hashes are kept and looked up, so that neither memory nor the time an answer takes gives a token away.
+    Of static tokens only hashes are kept and looked up, so that neither memory nor the time an answer takes gives a token
+    away. They belong to an operator, and may use every dialect.
     """
 
-    def __init__(self, tokens: Mapping[str, str]) -> None:
+    def __init__(self, tokens: Mapping[str, str], verifier: Verifier | None = None) -> None:
         self._by_digest = {_digest(token): tenant for token, tenant in tokens.items()}
+        self._verifier = verifier
 
-    def of(self, headers: Mapping[str, str]) -> str:
+    async def of(self, headers: Mapping[str, str], dialect: str) -> str:
         """The tenant that the request's token belongs to.
 
         Raises:
-            Refusal: 401; there is no bearer token, or nobody has it.
+            Refusal: 401, there is no bearer token, or it is not valid; 403, it may not use the dialect; 503, the keys to
+                judge it by could not be read yet.
 
         """
         scheme, _, token = headers.get("Authorization", "").partition(" ")
@@ -27,13 +31,11 @@ class Tenants:
         if scheme.lower() != "bearer" or not token:
             raise Refusal(401, "Access token is empty.", headers={"WWW-Authenticate": "Bearer"})
         tenant = self._by_digest.get(_digest(token))
-        if tenant is None:
-            raise Refusal(
-                401,
-                "Access token validation failure.",
-                headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
-            )
-        return tenant
+        if tenant is not None:
+            return tenant
+        if self._verifier is None:
+            raise Rejected
+        return await self._verifier.tenant(token, dialect)
 
 
 def _digest(token: str) -> bytes:

@@ -1,5 +1,6 @@
 """Dialect: one vendor's HTTP protocol, and the refusals, bodies and headers that all of them share."""
 
+from codecs import BOM_UTF8
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -52,7 +53,8 @@ async def json_body(request: web.Request) -> bytes:
     if request.content_type != "application/json":
         raise Refusal(415, "Content-Type must be application/json.")
     try:
-        return await request.read()
+        # A byte order mark is no JSON, but some tools write one, and a parser may pass over it (RFC 8259, section 8.1).
+        return (await request.read()).removeprefix(BOM_UTF8)
     except (web.RequestPayloadError, ConnectionError) as error:
         raise Refusal(400, "The body ended early, or does not fit its Content-Encoding.") from error
 

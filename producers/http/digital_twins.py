@@ -42,7 +42,7 @@ def scoped(message_id: str, component: str) -> str:
 
 
 async def _accept(request: web.Request, door: Door) -> Sequence[RawMessage]:
-    tenant = door.tenants.of(request.headers)
+    tenant = await door.tenants.of(request.headers, DIALECT.name)
     _check_version(request.query.get("api-version", ""))
     message_id = printable(request.headers, "Message-Id")
     if not message_id:
@@ -104,10 +104,12 @@ def _check_content(body: bytes) -> None:
 
 _CODES = {
     400: "InvalidArgument",
+    403: "Forbidden",
     404: "ResourceNotFound",
     405: "MethodNotAllowed",
     413: "RequestBodyTooLarge",
     415: "UnsupportedMediaType",
+    429: "TooManyRequests",
     500: "InternalError",
     503: "ServiceUnavailable",
 }

@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 from uuid import uuid4
@@ -17,6 +18,8 @@ from schemas.identity import content_id
 from schemas.raw_message import RawMessage
 from schemas.reading import EARLIEST_US, LATEST_US
 from schemas.topics import MAX_RAW_BYTES
+
+_PATH = "/beta/workplace/sensorDevices/ingestTelemetry"
 
 Name = Annotated[str, msgspec.Meta(max_length=256)]
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
@@ -40,27 +43,29 @@ class EventValue(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class Item(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """workplaceSensorDeviceTelemetry: one value of one sensor. Properties that are not here are let through."""
 
-    device_id: Name = ""
+    device_id: Name | None = None
     sensor_id: Name | None = None
     sensor_type: str
     bool_value: bool | None = None
     int_value: Int32 | None = None
     event_value: EventValue | None = None
     location_hint: Name | None = None
-    timestamp: datetime | None = None
+    timestamp: Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})] | None = None
 
     @property
     def device(self) -> str:
         """Who it is about. A badge event may name its place instead of a device, as Microsoft Places allows."""
         if not self.device_id and self.sensor_type.lower() == "badge":
             return self.location_hint or ""
-        return self.device_id
+        return self.device_id or ""
 
 
 class Arrived(NamedTuple):
-    """An item, and the bytes it came in."""
+    """An item, what makes its reading this reading, and the bytes it came in."""
 
-    item: Item
+    device: str
+    timed: bool
+    facts: tuple[object, ...]
     raw: msgspec.Raw
 
 
@@ -98,14 +103,14 @@ def messages(body: bytes, *, tenant: str, received_at: int, nonce: str) -> list[
     """
     devices: dict[str, list[Arrived]] = defaultdict(list)
     for index, raw in enumerate(_telemetry(body)):
-        item = _item(index, raw)
-        devices[item.device].append(Arrived(item, raw))
+        arrived = _arrived(index, raw)
+        devices[arrived.device].append(arrived)
     return [
         RawMessage(
             tenant=tenant,
             dialect=DIALECT.name,
             device=device,
-            message_id=_message_id(device, [arrived.item for arrived in arrivals], nonce),
+            message_id=_message_id(device, arrivals, nonce),
             received_at=received_at,
             content_type="application/json",
             attributes={},
@@ -126,10 +131,11 @@ def _telemetry(body: bytes) -> list[msgspec.Raw]:
     raise Refusal(400, "telemetry: required")
 
 
-def _item(index: int, raw: msgspec.Raw) -> Item:
+def _arrived(index: int, raw: msgspec.Raw) -> Arrived:
     try:
         properties = _spelled(msgspec.json.decode(raw))
         item = msgspec.convert(properties, Item)
+        moment = _microseconds(item.timestamp)
     except (ValueError, RecursionError) as error:
         what, _, where = str(error).partition(" - at `$")
         raise Refusal(400, f"telemetry[{index}]{where.rstrip('`')}: {what}") from error
@@ -138,12 +144,12 @@ def _item(index: int, raw: msgspec.Raw) -> Item:
         raise Refusal(400, f"telemetry[{index}].sensorType: expected one of {', '.join(SENSOR_TYPES)}")
     if value and properties.get(value) is None:
         raise Refusal(400, f"telemetry[{index}].{value}: required by sensorType {item.sensor_type}")
-    moment = _microseconds(item.timestamp)
     if moment is not None and not EARLIEST_US <= moment <= LATEST_US:
         raise Refusal(400, f"telemetry[{index}].timestamp: not between the years 1900 and 2299")
     if not item.device:
         raise Refusal(400, f"telemetry[{index}].deviceId: required")
-    return item
+    facts = _facts(item, moment, properties.get("eventValue"))
+    return Arrived(item.device, moment is not None, facts, raw)
 
 
 def _spelled(value: Any) -> Any:
@@ -160,34 +166,54 @@ def _body(device: str, items: Sequence[bytes]) -> bytes:
     return body
 
 
-def _message_id(device: str, items: Sequence[Item], nonce: str) -> str:
-    timed = all(item.timestamp is not None for item in items)
-    return content_id((device, [_facts(item) for item in items], "" if timed else nonce))
+def _message_id(device: str, arrivals: Sequence[Arrived], nonce: str) -> str:
+    timed = all(arrived.timed for arrived in arrivals)
+    return content_id((device, [arrived.facts for arrived in arrivals], "" if timed else nonce))
 
 
-def _facts(item: Item) -> tuple[object, ...]:
-    """What makes a reading this reading. A sensor without an id is called by its type, in any case."""
+def _facts(item: Item, moment: int | None, event: Any) -> tuple[object, ...]:
+    """What makes a reading this reading. A sensor without an id is called by its type, in any case.
+
+    Of an event everything counts, also what Microsoft does not document: who held the badge may be told in any property.
+    """
     sensor_type = item.sensor_type.lower()
     return (
         (item.sensor_id or sensor_type).lower(),
         sensor_type,
-        _microseconds(item.timestamp),
+        moment,
         item.bool_value,
         item.int_value,
-        item.event_value,
+        _untyped(event),
     )
 
 
-def _microseconds(moment: datetime | None) -> int | None:
-    if moment is None:
+def _untyped(value: Any) -> Any:
+    """The value without OData's annotations of types, which some SDKs send and some do not."""
+    if isinstance(value, dict):
+        return {name: _untyped(inner) for name, inner in value.items() if name != "@odata.type"}
+    return value
+
+
+def _microseconds(timestamp: str | None) -> int | None:
+    """The moment that the text names, in every form of ISO 8601 that an SDK lets through.
+
+    Raises:
+        ValueError: it names none.
+
+    """
+    if timestamp is None:
         return None
+    try:
+        moment = datetime.fromisoformat(timestamp.upper())
+    except ValueError:
+        raise ValueError("Expected an ISO 8601 date and time - at `$.timestamp`") from None
     if moment.tzinfo is None:  # documented as always UTC; some clients leave that out
         moment = moment.replace(tzinfo=UTC)
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 async def _accept(request: web.Request, door: Door) -> Sequence[RawMessage]:
-    tenant = door.tenants.of(request.headers)
+    tenant = await door.tenants.of(request.headers, DIALECT.name)
     body = await json_body(request)
     return messages(
         body,
@@ -200,10 +226,11 @@ async def _accept(request: web.Request, door: Door) -> Sequence[RawMessage]:
 _CODES = {
     400: "BadRequest",
     401: "InvalidAuthenticationToken",
-    404: "ResourceNotFound",
+    403: "accessDenied",
     405: "MethodNotAllowed",
     413: "RequestEntityTooLarge",
     415: "UnsupportedMediaType",
+    429: "TooManyRequests",
     500: "InternalServerError",
     503: "serviceNotAvailable",
 }
@@ -214,13 +241,24 @@ def _success(request: web.Request) -> web.Response:
 
 
 def _refuse(request: web.Request, refusal: Refusal) -> web.Response:
+    status, message = refusal.status, refusal.message
+    if status == 404:  # noqa: PLR2004 - to OData, a path that leads nowhere is a mistake in the request
+        status, message = 400, f"Resource not found for the segment '{_lost(request.path)}'."
     ids = _request_ids(request)
     error = {
-        "code": refusal.code or _CODES.get(refusal.status, "generalException"),
-        "message": refusal.message,
+        "code": refusal.code or _CODES.get(status, "generalException"),
+        "message": message,
         "innerError": {"date": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}", **ids},
     }
-    return web.json_response({"error": error}, status=refusal.status, headers={**refusal.headers, **ids})
+    return web.json_response({"error": error}, status=status, headers={**refusal.headers, **ids})
+
+
+def _lost(path: str) -> str:
+    """The segment of the path that leads nowhere; /v1.0 has no workplace."""
+    version, *segments = path.strip("/").split("/")
+    known = _PATH.strip("/").split("/")[1:] if version == "beta" else []
+    pairs = zip_longest(segments, known)
+    return next((segment for segment, like in pairs if segment and segment != like), [version, *segments][-1])
 
 
 def _request_ids(request: web.Request) -> dict[str, str]:
@@ -232,7 +270,7 @@ def _request_ids(request: web.Request) -> dict[str, str]:
 DIALECT = Dialect(
     name="graph",
     prefixes=("/beta", "/v1.0"),
-    paths=("/beta/workplace/sensorDevices/ingestTelemetry",),
+    paths=(_PATH,),
     accept=_accept,
     success=_success,
     refuse=_refuse,

@@ -6,8 +6,10 @@ from producers.metrics import Outcome
 
 _OUTCOMES = {
     401: Outcome.UNAUTHORISED,
+    403: Outcome.UNAUTHORISED,
     404: Outcome.UNKNOWN,
     413: Outcome.TOO_LARGE,
+    429: Outcome.LIMITED,
     500: Outcome.FAILED,
     503: Outcome.UNAVAILABLE,
 }

@@ -1,18 +1,26 @@
 """The HTTP edge: one application for every dialect, errors in the words of each, and the process around it."""
 
+import math
+import ssl
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.resources import files
 
 import structlog
 import uvloop
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from producers.http import digital_twins, graph
+from producers.http import digital_twins, graph, not_http, thingsboard
 from producers.http.bearer import Tenants
 from producers.http.dialect import Dialect, Door
+from producers.http.key_set import KeySet
 from producers.http.refusal import Refusal
+from producers.http.tls import ServerCertificate
+from producers.http.verifier import Verifier
+from producers.limits import Limits
 from producers.metrics import SECONDS, Outcome, count
 from producers.outbox import KafkaOutbox, Outbox
 from producers.settings import EdgeSettings, HttpSettings
@@ -22,12 +30,13 @@ from runtime.process import until_told_to_stop
 from runtime.publisher import Publisher, PublishError, TooLarge
 from runtime.registry import Devices, Registry
 from runtime.settings import HealthSettings, KafkaSettings, LogSettings
+from schemas.raw_message import RawMessage
 
 log = structlog.get_logger()
 
 Refuse = Callable[[web.Request, Refusal], web.Response]
 
-DIALECTS: Sequence[Dialect] = (graph.DIALECT, digital_twins.DIALECT)
+DIALECTS: Sequence[Dialect] = (graph.DIALECT, digital_twins.DIALECT, thingsboard.DIALECT)
 """Every dialect that the edge speaks."""
 
 GRACE = 5
@@ -39,24 +48,61 @@ def application(
 ) -> web.Application:
     """The edge without a socket: what tests drive, and `main` listens with."""
     app = web.Application(middlewares=[_errors(edge)], client_max_size=settings.max_body_bytes)
-    door = Door(tenants=Tenants(settings.tokens), devices=devices)
+    door = Door(tenants=Tenants(settings.tokens, _verifier(app, settings)), devices=devices)
+    limits = Limits(edge.limits)
     for dialect in DIALECTS:
         for path in dialect.paths:
-            app.router.add_post(path, _endpoint(dialect, door, outbox))
+            app.router.add_post(path, _endpoint(dialect, door, limits, outbox))
+    app.router.add_get("/openapi.yaml", _document)
     app.on_response_prepare.append(_state_emptiness)
     return app
 
 
-def _endpoint(dialect: Dialect, door: Door, outbox: Outbox) -> Handler:
-    """The one order of events in every dialect: understand, publish, count, answer."""
+def _verifier(app: web.Application, settings: HttpSettings) -> Verifier | None:
+    """What judges tokens that an issuer signed; its keys live as long as the application runs."""
+    if not settings.jwks:
+        return None
+    keys = KeySet(settings.jwks, every=settings.jwks_refresh)
+
+    async def kept(_: web.Application) -> AsyncIterator[None]:
+        async with keys.kept():
+            yield
+
+    app.cleanup_ctx.append(kept)
+    return Verifier(
+        keys,
+        issuer=settings.issuer,
+        audiences=settings.audiences,
+        tenant_claim=settings.tenant_claim,
+        roles=settings.roles,
+    )
+
+
+def _endpoint(dialect: Dialect, door: Door, limits: Limits, outbox: Outbox) -> Handler:
+    """The one order of events in every dialect: understand, limit, publish, count, answer."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         messages = await dialect.accept(request, door)
+        _limit(messages, limits)
         await outbox.put(messages)
         count(dialect.name, Outcome.ACCEPTED, len(messages))
         return dialect.success(request)
 
     return handle
+
+
+def _limit(messages: Sequence[RawMessage], limits: Limits) -> None:
+    """Refuse the request as a whole when one device, or their tenant, is over its rate."""
+    if messages:
+        wait = limits.take_all(messages[0].tenant, Counter(message.device for message in messages))
+        if wait > 0:
+            seconds = str(math.ceil(wait))
+            raise Refusal(429, "Too many messages; try again later.", headers={"Retry-After": seconds})
+
+
+async def _document(_: web.Request) -> web.Response:
+    document = files("producers.http").joinpath("openapi.yaml").read_bytes()
+    return web.Response(body=document, content_type="application/yaml", charset="utf-8")
 
 
 def _errors(edge: EdgeSettings) -> Middleware:
@@ -131,7 +177,7 @@ async def _serve(
     )
     async with publisher:
         app = application(KafkaOutbox(publisher), registry, settings, edge)
-        async with listening(app, settings.host, settings.port, grace=edge.delivery_timeout + GRACE):
+        async with serving(app, settings, grace=edge.delivery_timeout + GRACE):
             with health(
                 HealthSettings(),
                 ready=lambda: publisher.error or registry.trouble,
@@ -141,17 +187,40 @@ async def _serve(
 
 
 @asynccontextmanager
-async def listening(app: web.Application, host: str, port: int, *, grace: float) -> AsyncIterator[int]:
+async def serving(app: web.Application, settings: HttpSettings, *, grace: float) -> AsyncIterator[int]:
+    """Listen as the settings say, over TLS if there is a certificate.
+
+    Raises:
+        OSError: the port is taken, or the certificate cannot be used.
+
+    """
+    async with AsyncExitStack() as stack:
+        context = None
+        if settings.certificate:
+            certificate = ServerCertificate(
+                settings.certificate, settings.private_key, every=settings.certificate_refresh
+            )
+            await stack.enter_async_context(certificate.kept())
+            context = certificate.context
+        yield await stack.enter_async_context(
+            listening(app, settings.host, settings.port, grace=grace, tls=context)
+        )
+
+
+@asynccontextmanager
+async def listening(
+    app: web.Application, host: str, port: int, *, grace: float, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[int]:
     """Take requests while the block runs, at the port that it is given; then finish those that are under way.
 
     Several processes may listen on one port: the kernel spreads connections over them. Port 0 is any that is free.
     """
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=grace)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=grace, logger=not_http.logger())
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port, reuse_port=True).start()
+        await web.TCPSite(runner, host, port, reuse_port=True, ssl_context=tls).start()
         bound: int = runner.addresses[0][1]
-        log.info("listening", host=host, port=bound)
+        log.info("listening", host=host, port=bound, tls=tls is not None)
         yield bound
         log.info("stopping")
     finally:

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 import uvloop
+from aiocoap import Code, Context, Message
 
 from headrace.stack.pki import Pki, ensure_pki
 from producers.coap.server import Ports, serving
+from producers.limits import ANYBODY, TenantLimits
 from producers.outbox import Outbox
 from producers.settings import CoapSettings, EdgeSettings
 from runtime.publisher import Undelivered
+from schemas.raw_message import Attribute
 from tests.support.coap import CON, TOKEN, HeldOutbox, acknowledge, coap_client, der, fleet, peer, request
 from tests.support.fakes import MemoryOutbox
 
@@ -54,7 +57,7 @@ def outbox() -> MemoryOutbox:
 
 
 @contextlib.asynccontextmanager
-async def edge(outbox: Outbox, pki: Pki) -> AsyncIterator[Ports]:
+async def edge(outbox: Outbox, pki: Pki, *, rate: str = "") -> AsyncIterator[Ports]:
     """A CoAP edge on ports that the system chose, with one device."""
     settings = CoapSettings(
         port=0,
@@ -63,7 +66,8 @@ async def edge(outbox: Outbox, pki: Pki) -> AsyncIterator[Ports]:
         private_key=str(pki.private_key("server")),
         max_body_bytes=MAX_BODY,
     )
-    async with serving(outbox, fleet(der(pki)), settings, EdgeSettings(retry_after=7)) as ports:
+    limits = EdgeSettings(retry_after=7, limits={ANYBODY: TenantLimits(device=rate)})
+    async with serving(outbox, fleet(der(pki)), settings, limits) as ports:
         yield ports
 
 
@@ -95,6 +99,42 @@ async def test_token_over_coap(ports, outbox, body):
     output = await coap_client("notls", by_token(ports), *JSON, body=body)
     assert CREATED in output
     assert [(message.device, message.body.decode()) for message in outbox.messages] == [("boiler-7", body)]
+
+
+async def test_attributes(ports, outbox):
+    """Attributes are accepted by access token."""
+    output = await coap_client("notls", by_token(ports).replace("telemetry", "attributes"), *JSON, body=FLAT)
+    assert CREATED in output
+    assert [message.attributes for message in outbox.messages] == [{Attribute.FEATURE: "attributes"}]
+
+
+async def test_lenient_json(ports, outbox):
+    """What Gson reads is accepted, and stored as it came."""
+    assert CREATED in await coap_client("notls", by_token(ports), body="{a:1,'b'=2}")
+    assert [message.body for message in outbox.messages] == [b"{a:1,'b'=2}"]
+
+
+async def test_rate_limit(outbox, pki):
+    """A device over its limit hears 4.29, and when to try again."""
+    async with edge(outbox, pki, rate="1:60") as ports:
+        assert CREATED in await coap_client("notls", by_token(ports), body=FLAT)
+        output = await coap_client("notls", by_token(ports), body=FLAT)
+    assert "c:4.29" in output
+    assert "Max-Age:60" in output
+    assert len(outbox.messages) == 1
+
+
+@pytest.mark.parametrize("size", [40, 20_000])
+async def test_aiocoap(ports, outbox, size):
+    """The client that aiocoap brings along posts, block-wise where it has to."""
+    body = b'{"a":"' + b"x" * size + b'"}'
+    context = await Context.create_client_context(transports=["simple6"])
+    try:
+        response = await context.request(Message(code=Code.POST, uri=by_token(ports), payload=body)).response
+    finally:
+        await context.shutdown()
+    assert response.code == Code.CREATED
+    assert [message.body for message in outbox.messages] == [body]
 
 
 async def test_non_confirmable(ports, outbox):

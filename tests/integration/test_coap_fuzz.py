@@ -1,8 +1,10 @@
 """Mutated datagrams and DTLS records against a listening edge: it stays silent in its log, and goes on serving."""
 
 import contextlib
+import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 import uvloop
@@ -14,7 +16,12 @@ from tests.support.coap import CON, NON, Peer, answer, der, fleet, peer, request
 from tests.support.dtls import Device, device
 from tests.support.fakes import MemoryOutbox
 
-DATAGRAMS = 5000
+DATAGRAMS = 20_000
+STRANGERS = 1000
+"""Twice as many as may be in the middle of a handshake: the half of them fills the table."""
+GROWTH = 5 << 20
+"""Bytes that memory may wander between two measurements; a kilobyte for each datagram would be ten million."""
+
 BODY = b'{"temperature":42,"humidity":73}'
 SEEDS = (
     request(BODY),
@@ -76,6 +83,11 @@ def mutated(chance: random.Random, data: bytes) -> bytes:
     return bytes(changed)
 
 
+def resident() -> int:
+    """Bytes of memory that this process, client and edge, has now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 async def still_serves(socket: Peer, number: int) -> None:
     """Ask something, and skip what other answers are on their way."""
     token = number.to_bytes(4, "big") + b"live"
@@ -87,15 +99,18 @@ async def still_serves(socket: Peer, number: int) -> None:
 
 @pytest.mark.usefixtures("quiet")
 def test_mutated_datagrams(pki):
-    """Thousands of mutated datagrams raise nothing, and the edge goes on serving."""
+    """Mutated datagrams raise nothing and leave nothing behind, and the edge goes on serving."""
 
     async def scenario(ports: Ports) -> None:
         chance = random.Random(2026)
         async with peer(ports.coap) as socket:
             for number in range(DATAGRAMS):
+                if number == DATAGRAMS // 2:
+                    before = resident()
                 socket.send(mutated(chance, chance.choice(SEEDS)))
                 if number % 100 == 0:
                     await still_serves(socket, 10_000 + number)
+        assert resident() - before < GROWTH
 
     uvloop.run(against(scenario, pki))
 
@@ -122,23 +137,56 @@ def test_mutated_messages_in_a_session(pki):
 
 @pytest.mark.usefixtures("quiet")
 def test_mutated_records(pki):
-    """Thousands of mutated DTLS records raise nothing: neither in handshakes nor in a session, which goes on."""
+    """Mutated DTLS records raise nothing and leave nothing behind, in handshakes and in a session, which goes on."""
 
     async def scenario(ports: Ports) -> None:
         chance = random.Random(2028)
         async with device(ports.coaps, pki) as established:
-            for number in range(DATAGRAMS // 20):
-                async with peer(ports.coaps) as stranger:
-                    hello = await Device(stranger, pki).cookie()
-                    seeds = [*hello, *hello, *established.records(request(BODY, mid=number))]
-                    for _ in range(20):
-                        chance.choice([stranger, established.socket]).send(
-                            mutated(chance, chance.choice(seeds))
-                        )
-            found = await established.ask(request(BODY, mid=60_000, token=b"alive"))
-            while found.token != b"alive":
-                found = answer(await established.read())
-            assert found.code.dotted == "2.01"
+            for number in range(STRANGERS):
+                if number == STRANGERS * 3 // 4:
+                    before = resident()
+                await annoy(chance, ports, pki, established, DATAGRAMS // STRANGERS)
+            assert resident() - before < GROWTH
+            await alive(established)
+        async with device(ports.coaps, pki) as late:
+            assert (await late.ask(request(BODY))).code.dotted == "2.01"
+
+    uvloop.run(against(scenario, pki))
+
+
+async def annoy(chance: random.Random, ports: Ports, pki: Pki, established: Device, records: int) -> None:
+    """Send mutated records as a stranger in its handshake, and from the address of a session."""
+    async with peer(ports.coaps) as stranger:
+        hello = await Device(stranger, pki).cookie()
+        seeds = [*hello, *hello, *established.records(request(BODY, mid=chance.randrange(60_000)))]
+        for _ in range(records):
+            chance.choice([stranger, established.socket]).send(mutated(chance, chance.choice(seeds)))
+
+
+async def alive(established: Device) -> None:
+    """The session goes on."""
+    found = await established.ask(request(BODY, mid=60_000, token=b"alive"))
+    while found.token != b"alive":
+        found = answer(await established.read())
+    assert found.code.dotted == "2.01"
+
+
+@pytest.mark.usefixtures("quiet")
+def test_flood_of_strangers(pki):
+    """Hellos without a cookie leave nothing in memory, and devices still get in."""
+
+    async def scenario(ports: Ports) -> None:
+        async with peer(ports.coaps) as socket:
+            hello = bytearray(Device(socket, pki).begin())
+            for number in range(DATAGRAMS):
+                if number == DATAGRAMS // 2:
+                    before = resident()
+                hello[27:31] = number.to_bytes(4, "big")  # another random, as another stranger has
+                socket.send(bytes(hello))
+                if number % 100 == 99:
+                    for _ in range(100):
+                        await socket.mail.get()
+            assert resident() - before < GROWTH
         async with device(ports.coaps, pki) as late:
             assert (await late.ask(request(BODY))).code.dotted == "2.01"
 

@@ -1,14 +1,20 @@
 """Microsoft's own Graph client against a really listening edge: what it sends arrives, what it is told it raises."""
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 from azure.core.credentials import AccessToken
-from msgraph_beta import GraphServiceClient
+from kiota_authentication_azure.azure_identity_authentication_provider import (
+    AzureIdentityAuthenticationProvider,
+)
+from msgraph_beta import GraphRequestAdapter, GraphServiceClient
 from msgraph_beta.generated.models.o_data_errors.o_data_error import ODataError
 from msgraph_beta.generated.models.workplace_sensor_device_telemetry import WorkplaceSensorDeviceTelemetry
 from msgraph_beta.generated.models.workplace_sensor_type import WorkplaceSensorType
@@ -16,9 +22,15 @@ from msgraph_beta.generated.workplace.sensor_devices.ingest_telemetry import (
     ingest_telemetry_post_request_body as request_body,
 )
 
+from headrace.stack.pki import ensure_pki
+from producers.http.server import application, serving
+from producers.limits import TenantLimits
+from producers.settings import EdgeSettings, HttpSettings
 from runtime.publisher import Undelivered
-from tests.support.edge import TOKEN, Edge, edge
+from runtime.registry import DeviceTable
+from tests.support.edge import DEVICES, TOKEN, TOKENS, Edge, edge, fates
 from tests.support.fakes import MemoryOutbox
+from tests.support.issuer import AUDIENCES, GRAPH_ROLE, ISSUER, KeyServer, key_file, key_set, token
 
 # The SDK's own generated modules define, and so warn of, names that they have deprecated.
 pytestmark = [
@@ -41,18 +53,26 @@ class Credential:
 
 
 class FlakyOutbox(MemoryOutbox):
-    """Keeps what was put, but says so only from the second time on: an acknowledgement got lost."""
+    """Keeps what was put, but says so only after some times: acknowledgements got lost."""
 
-    def __init__(self) -> None:
+    def __init__(self, failures: int = 1) -> None:
         super().__init__()
-        self.puts = 0
+        self.failures = failures
 
     async def put(self, messages: Any) -> None:
-        """Keep them; fail the first time."""
+        """Keep them; fail as often as it should."""
         await super().put(messages)
-        self.puts += 1
-        if self.puts == 1:
+        if self.failures:
+            self.failures -= 1
             raise Undelivered("timed out")
+
+
+class FaultyOutbox(MemoryOutbox):
+    """An outbox with a bug."""
+
+    async def put(self, messages: Any) -> None:
+        """Fail in a way that nobody foresaw."""
+        raise LookupError("a bug")
 
 
 @pytest.fixture
@@ -69,12 +89,12 @@ async def served(outbox: MemoryOutbox) -> AsyncIterator[Edge]:
 
 
 @asynccontextmanager
-async def graph(served: Edge, token: str) -> AsyncIterator[GraphServiceClient]:
+async def graph(served: Edge, bearer: str, version: str = "beta") -> AsyncIterator[GraphServiceClient]:
     """The client as its user makes it; only the base URL is ours."""
     client = GraphServiceClient(
-        credentials=Credential(token), scopes=["https://graph.microsoft.com/.default"]
+        credentials=Credential(bearer), scopes=["https://graph.microsoft.com/.default"]
     )
-    client.request_adapter.base_url = str(served.url / "beta")
+    client.request_adapter.base_url = str(served.url / version)
     try:
         yield client
     finally:
@@ -82,10 +102,12 @@ async def graph(served: Edge, token: str) -> AsyncIterator[GraphServiceClient]:
         await client.request_adapter._http_client._transport.transport.aclose()
 
 
-async def ingest(served: Edge, *telemetry: WorkplaceSensorDeviceTelemetry, token: str = TOKEN) -> None:
+async def ingest(
+    served: Edge, *telemetry: WorkplaceSensorDeviceTelemetry, bearer: str = TOKEN, version: str = "beta"
+) -> None:
     """Send telemetry."""
     body = request_body.IngestTelemetryPostRequestBody(telemetry=list(telemetry))
-    async with graph(served, token) as client:
+    async with graph(served, bearer, version) as client:
         await client.workplace.sensor_devices.ingest_telemetry.post(body)
 
 
@@ -148,8 +170,7 @@ async def test_retry_is_the_same_message():
     outbox = FlakyOutbox()
     async with edge(outbox, retry_after=1) as served:
         await ingest(served, people(7))
-    assert outbox.puts == 2
-    assert len({message.identity() for message in outbox.messages}) == 1
+    assert fates(outbox.messages) == ["stored", "duplicate"]
 
 
 async def test_five_thousand_items_are_one_request(served: Edge, outbox: MemoryOutbox):
@@ -161,7 +182,7 @@ async def test_five_thousand_items_are_one_request(served: Edge, outbox: MemoryO
 async def test_unknown_token_is_raised(served: Edge):
     """The SDK raises a wrong token as its own error, with code, message and request ids."""
     with pytest.raises(ODataError) as caught:
-        await ingest(served, people(7), token="stolen")
+        await ingest(served, people(7), bearer="stolen")
     error = caught.value.error
     assert error is not None
     assert error.inner_error is not None
@@ -206,10 +227,132 @@ async def test_refusals_are_raised(
     assert outbox.messages == []
 
 
-async def test_unknown_path_is_raised(served: Edge):
-    """What the edge does not serve is raised with a code, not as an answer that cannot be read."""
+async def raised(served: Edge, **how: Any) -> tuple[int | None, str | None, str | None]:
+    """What the SDK raises for telemetry that is well: status, code and message."""
+    with pytest.raises(ODataError) as caught:
+        await ingest(served, people(7), **how)
+    assert caught.value.error is not None
+    return caught.value.response_status_code, caught.value.error.code, caught.value.error.message
+
+
+async def test_what_the_edge_does_not_serve_is_raised(served: Edge):
+    """What only Graph itself serves is raised with a code, not as an answer that cannot be read."""
     async with graph(served, TOKEN) as client:
         with pytest.raises(ODataError) as caught:
             await client.workplace.sensor_devices.get()
     assert caught.value.error is not None
-    assert (caught.value.response_status_code, caught.value.error.code) == (404, "ResourceNotFound")
+    assert (caught.value.response_status_code, caught.value.error.code) == (400, "BadRequest")
+
+
+async def test_the_version_without_the_action_is_raised(served: Edge):
+    """/v1.0 has no workplace, and says so as Graph does."""
+    assert await raised(served, version="v1.0") == (
+        400,
+        "BadRequest",
+        "Resource not found for the segment 'workplace'.",
+    )
+
+
+async def test_a_limited_message_is_stored_once(outbox: MemoryOutbox):
+    """The SDK comes back with what was over the rate limit, when it was told to, and it is taken once."""
+    async with edge(outbox, limits={"*": TenantLimits(device="1:1")}) as served:
+        for count in range(2):
+            await ingest(served, people(count))
+    assert fates(outbox.messages) == ["stored", "stored"]
+
+
+async def test_a_limit_is_raised(outbox: MemoryOutbox):
+    """A wait that is longer than the SDK's patience is raised at once, and nothing is stored."""
+    async with edge(outbox, limits={"*": TenantLimits(device="1:600")}) as served:
+        await ingest(served, people(1))
+        status, code, _ = await raised(served)
+    assert (status, code) == (429, "TooManyRequests")
+    assert len(outbox.messages) == 1
+
+
+async def test_what_is_never_acknowledged_is_raised():
+    """When its attempts are used up the SDK raises the last refusal, and every attempt was the same message."""
+    outbox = FlakyOutbox(failures=99)
+    async with edge(outbox, retry_after=1) as served:
+        status, code, _ = await raised(served)
+    assert (status, code) == (503, "serviceNotAvailable")
+    assert fates(outbox.messages) == ["stored", *["duplicate"] * 3]
+
+
+async def test_our_own_error_is_raised():
+    """A fault of the edge is raised with a code that gives nothing away."""
+    async with edge(FaultyOutbox()) as served:
+        status, code, message = await raised(served)
+    assert (status, code) == (500, "InternalServerError")
+    assert "bug" not in (message or "")
+
+
+@pytest.mark.parametrize(
+    "claims", [{"roles": [GRAPH_ROLE]}, {"roles": None, "scp": "PlaceDevice.ReadWrite.All"}]
+)
+async def test_a_signed_token_is_taken(outbox: MemoryOutbox, tmp_path: Path, claims: dict[str, Any]):
+    """An application's role, or a user's scope, lets telemetry in for the tenant that the token names."""
+    issuer = {"jwks": key_file(tmp_path, "rsa-1"), "issuer": ISSUER, "audiences": AUDIENCES}
+    async with edge(outbox, **issuer) as served:
+        await ingest(served, people(7), bearer=token("rsa-1", **claims))
+    assert [message.tenant for message in outbox.messages] == ["contoso"]
+
+
+async def test_a_missing_role_is_raised(outbox: MemoryOutbox, tmp_path: Path):
+    """Without one of the two roles the SDK raises 403 with a code, and nothing is stored."""
+    issuer = {"jwks": key_file(tmp_path, "ec-1"), "issuer": ISSUER, "audiences": AUDIENCES}
+    async with edge(outbox, **issuer) as served:
+        status, code, _ = await raised(served, bearer=token(roles=["PlaceDevice.Read.All"]))
+    assert (status, code) == (403, "accessDenied")
+    assert outbox.messages == []
+
+
+async def test_an_expired_token_is_raised(tmp_path: Path):
+    """The SDK raises a token out of its time with Graph's words for it."""
+    issuer = {"jwks": key_file(tmp_path, "ec-1"), "issuer": ISSUER, "audiences": AUDIENCES}
+    async with edge(MemoryOutbox(), **issuer) as served:
+        assert await raised(served, bearer=token(exp=1)) == (
+            401,
+            "InvalidAuthenticationToken",
+            "Lifetime validation failed, the token is expired.",
+        )
+
+
+async def test_the_first_token_of_a_new_key_is_taken(outbox: MemoryOutbox, monkeypatch: pytest.MonkeyPatch):
+    """A key that the issuer has just begun to sign with costs its first client nothing but a moment."""
+    monkeypatch.setattr("producers.http.key_set.COOLDOWN", 0.0)
+    server = KeyServer("ec-1")
+    async with (
+        server.listening() as url,
+        edge(outbox, jwks=url, issuer=ISSUER, audiences=AUDIENCES) as served,
+    ):
+        await ingest(served, people(1), bearer=token("ec-1"))
+        server.document = key_set("ec-1", "ec-2")
+        await ingest(served, people(2), bearer=token("ec-2"))
+        server.status = 500
+        await ingest(served, people(3), bearer=token("ec-2", jti="another"))
+    assert len(outbox.messages) == 3
+
+
+async def test_the_sdk_speaks_tls(outbox: MemoryOutbox, tmp_path: Path):
+    """The SDK, told of the authority, sends its telemetry encrypted."""
+    pki = ensure_pki(tmp_path)
+    settings = HttpSettings(
+        port=0,
+        tokens=TOKENS,
+        certificate=str(pki.certificate("server")),
+        private_key=str(pki.private_key("server")),
+    )
+    app = application(outbox, DeviceTable(DEVICES), settings, EdgeSettings())
+    trust = ssl.create_default_context(cafile=str(pki.authority))
+    async with serving(app, settings, grace=5) as port, httpx.AsyncClient(verify=trust, http2=True) as client:
+        credential = AzureIdentityAuthenticationProvider(
+            Credential(TOKEN), scopes=["https://graph.microsoft.com/.default"]
+        )
+        adapter = GraphRequestAdapter(credential, client=client)
+        adapter.base_url = f"https://localhost:{port}/beta"
+        sensors = GraphServiceClient(request_adapter=adapter).workplace.sensor_devices
+        await sensors.ingest_telemetry.post(
+            request_body.IngestTelemetryPostRequestBody(telemetry=[people(7)])
+        )
+    assert len(outbox.messages) == 1

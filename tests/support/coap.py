@@ -16,6 +16,7 @@ from aiocoap import Code, Message
 from aiocoap.numbers import types
 
 from headrace.stack.pki import Pki
+from producers.coap.remote import NOTHING, Proof
 from runtime.registry import DeviceTable
 from schemas.device import Device
 from schemas.raw_message import RawMessage
@@ -78,7 +79,7 @@ class MemoryRemote:
     """An endpoint whose mail can be read."""
 
     key: str = "remote"
-    certificate: bytes | None = None
+    proof: Proof = NOTHING
     mail: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
 
     @property

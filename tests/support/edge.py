@@ -1,17 +1,23 @@
 """The HTTP edge as tests meet it: a few registered twins, two tenants, and no Kafka."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import ClientSession
 from yarl import URL
 
+from processors.dedupe import Window
+from processors.refine import Source, refine
 from producers.http.server import application, listening
+from producers.limits import TenantLimits
 from producers.outbox import Outbox
 from producers.settings import EdgeSettings, HttpSettings
 from runtime.registry import DeviceTable
 from schemas.device import Device
+from schemas.raw_message import RawMessage
+from tests.support.raw import record
 
 TOKEN = "dummy-token"
 TOKENS = {TOKEN: "contoso", "fabrikam-token": "fabrikam"}
@@ -31,11 +37,24 @@ class Edge:
 
 
 @asynccontextmanager
-async def edge(outbox: Outbox, *, retry_after: int = 5) -> AsyncIterator[Edge]:
-    """Listen as the process does; only Kafka is not there."""
-    settings = EdgeSettings(retry_after=retry_after)
-    app = application(outbox, DeviceTable(DEVICES), HttpSettings(tokens=TOKENS), settings)
+async def edge(
+    outbox: Outbox,
+    *,
+    retry_after: int = 5,
+    limits: Mapping[str, TenantLimits] | None = None,
+    **http: Any,
+) -> AsyncIterator[Edge]:
+    """Listen as the process does, with these settings of the HTTP edge; only Kafka is not there."""
+    settings = EdgeSettings(retry_after=retry_after, limits=limits or {})
+    app = application(outbox, DeviceTable(DEVICES), HttpSettings(tokens=TOKENS, **http), settings)
     async with listening(app, "127.0.0.1", 0, grace=5) as port:
         url = URL(f"http://127.0.0.1:{port}")
         async with ClientSession(url) as client:
             yield Edge(url, client)
+
+
+def fates(messages: Sequence[RawMessage]) -> list[str]:
+    """What becomes of the messages behind the edge, in the order in which the log has them."""
+    records = [record(offset, message) for offset, message in enumerate(messages)]
+    source = Source(dialect=messages[0].dialect, topic="raw", topic_id="T", partition=0)
+    return [row.fate.value for row in refine(records, source, Window(seconds=3600), DeviceTable(DEVICES))]

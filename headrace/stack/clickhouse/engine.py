@@ -105,8 +105,8 @@ class Engine:
         try:
             with closing(chdb.connect(self._path)) as session:
                 parameters = dict(statement.parameters)
-                # Bytes are taken as they are; the annotation forgets them. A statement need not be UTF-8.
-                result = session.query(text, statement.default_format, parameters)  # type: ignore[arg-type]
+                # Bytes are taken as they are: a statement need not be UTF-8.
+                result = session.query(text, statement.default_format, parameters)
                 return Answer(
                     body=result.bytes() or b"",
                     rows_read=result.storage_rows_read(),

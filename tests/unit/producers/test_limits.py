@@ -89,3 +89,34 @@ def test_memory_is_bounded():
         limits.take("acme", str(number))
 
     assert len(limits._buckets) == REMEMBERED
+
+
+def test_several_devices_are_admitted_together():
+    """A request with messages of several devices is admitted as a whole, and counted for each of them."""
+    limits = Limits({"acme": TenantLimits(device="2:1", tenant="4:1")}, monotonic=Clock())
+
+    assert limits.take_all("acme", {"a": 2, "b": 1}) == 0
+    assert limits.take("acme", "b") == 0
+    assert limits.take("acme", "c") == 0.25
+
+
+def test_a_request_that_is_refused_costs_nothing():
+    """Where one device of several is over its rate, the others have lost nothing."""
+    limits = Limits({"acme": TenantLimits(device="1:1")}, monotonic=Clock())
+    limits.take("acme", "a")
+
+    assert limits.take_all("acme", {"a": 1, "b": 1}) == 1
+    assert limits.take("acme", "b") == 0
+
+
+def test_more_devices_than_a_tenant_may_have_at_once_are_admitted_in_time():
+    """A request that no full bucket holds is admitted from a full one, which is then in debt."""
+    limits = Limits({"acme": TenantLimits(tenant="2:1")}, monotonic=Clock())
+
+    assert limits.take_all("acme", {"a": 1, "b": 1, "c": 1, "d": 1}) == 0
+    assert limits.take("acme", "a") == 1.5
+
+
+def test_nothing_is_always_admitted():
+    """A request without messages waits for nobody."""
+    assert Limits({"acme": TenantLimits(device="1:1")}).take_all("acme", {}) == 0

@@ -44,9 +44,11 @@ def test_the_source_time_counts():
     assert NOON_US == reading.measured_at
 
 
-@pytest.mark.parametrize("attributes", [{}, {"source_time": "noon"}, {"source_time": ""}])
+@pytest.mark.parametrize(
+    "attributes", [{}, {"source_time": "noon"}, {"source_time": ""}, {"source_time": "0001-01-01T00:00:00Z"}]
+)
 def test_without_a_source_time_that_of_receipt_counts(attributes):
-    """A source time that is missing or that nobody can read is not held against the message."""
+    """A source time that is missing, that nobody can read or that cannot be stored is not held against the message."""
     (reading,) = of({"n": 1}, **attributes)
 
     assert LOGGED_AT * 1000 == reading.measured_at
@@ -59,11 +61,3 @@ def test_another_shape_is_malformed(body):
         of(body if body is not None else b"{")
 
     assert Reason.MALFORMED == raised.value.reason
-
-
-def test_a_source_time_that_cannot_be_stored():
-    """A source time in the year 1000 cannot be held."""
-    with pytest.raises(Unusable) as raised:
-        of({"n": 1}, source_time="1000-01-01T00:00:00Z")
-
-    assert Reason.UNUSABLE_TIME == raised.value.reason

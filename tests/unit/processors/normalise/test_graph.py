@@ -74,6 +74,14 @@ def test_an_item_without_a_time_was_measured_when_it_came():
     assert LOGGED_AT * 1000 == reading.measured_at
 
 
+@pytest.mark.parametrize("sensor_id", [None, "", "Occupancy", "occupancy"])
+def test_a_sensor_type_has_one_spelling(sensor_id):
+    """A type in another case, and the id that the service makes of it, are the type as documented."""
+    (reading,) = of({"sensorType": "OCCUPANCY", "sensorId": sensor_id, "boolValue": True, "timestamp": NOON})
+
+    assert ("occupancy", "occupancy") == (reading.quantity, reading.sensor)
+
+
 def test_names_are_read_in_any_case():
     """As the service does, property names are matched without regard to case."""
     (reading,) = of({"SENSORTYPE": "occupancy", "SensorID": "s", "BoolValue": True, "TimeStamp": NOON})

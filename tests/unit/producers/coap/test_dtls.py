@@ -13,7 +13,7 @@ from producers.coap import dtls
 from producers.coap.dtls import DtlsTransport
 from producers.coap.dtls_context import server_context
 from producers.coap.dtls_session import MTU, Session, datagrams
-from producers.coap.remote import Remote
+from producers.coap.remote import NOTHING, Remote
 from producers.coap.udp import bound_socket
 from tests.support.coap import der, peer
 from tests.support.dtls import Device, device
@@ -81,7 +81,7 @@ async def test_session(serve, ear, pki):
     async with serve() as (transport, port), device(port, pki) as this:
         assert await echo(this) == b"hello"
         ((remote, data),) = ear.heard
-        assert (data, remote.certificate) == (b"hello", der(pki))
+        assert (data, remote.proof.certificate) == (b"hello", der(pki))
         assert remote.endpoint.startswith("coaps://127.0.0.1:")
         assert (transport.sessions, transport.handshakes) == (1, 0)
         assert this.connection.get_protocol_version_name() == "DTLSv1.2"
@@ -91,7 +91,7 @@ async def test_no_certificate(serve, ear):
     """A device without a certificate is nobody, but may speak."""
     async with serve() as (_, port), device(port) as this:
         await echo(this)
-    assert ear.heard[0][0].certificate is None
+    assert ear.heard[0][0].proof == NOTHING
 
 
 async def test_strangers_cost_no_memory(serve):

@@ -71,3 +71,17 @@ def test_forget():
     duplicates.forget("a")
     duplicates.forget("a")
     assert len(duplicates) == 0
+
+
+def test_silent_remotes_are_forgotten():
+    """A remote that said nothing for an exchange lifetime leaves nothing behind as soon as another one speaks."""
+    clock = Clock()
+    duplicates = Duplicates(clock)
+    for mid in (1, 2):
+        duplicates.seen("a", mid, b"x")
+    clock.now = 1
+    duplicates.seen("b", 1, b"x")
+    clock.now = LIFETIME
+    assert not duplicates.seen("c", 1, b"x")[1]
+    assert len(duplicates) == 2
+    assert duplicates.seen("b", 1, b"x")[1]

@@ -8,6 +8,8 @@ from prometheus_client import REGISTRY
 from producers.coap.site import Limits, Site
 from producers.coap.thingsboard import ThingsBoard
 from producers.coap.wire import decode
+from producers.limits import ANYBODY, TenantLimits
+from producers.limits import Limits as Rates
 from producers.metrics import Outcome
 from producers.outbox import Outbox
 from runtime.publisher import Broken, Overloaded, TooLarge, Undelivered
@@ -15,10 +17,11 @@ from tests.support.coap import NON, TELEMETRY, HeldOutbox, MemoryRemote, fleet, 
 from tests.support.fakes import MemoryOutbox
 
 
-def site(outbox: Outbox, **limits: int) -> Site:
+def site(outbox: Outbox, *, rate: str = "", **limits: int) -> Site:
     """A site with one device, behind an outbox."""
     values = {"max_body": 1000, "retry_after": 5} | limits
-    return Site({("api", "v1"): ThingsBoard(fleet())}, outbox, Limits(**values), now=lambda: 123)
+    rates = Rates({ANYBODY: TenantLimits(device=rate)}, monotonic=lambda: 0.0)
+    return Site({("api", "v1"): ThingsBoard(fleet())}, outbox, Limits(**values), rates, now=lambda: 123)
 
 
 def counted() -> dict[str, float]:
@@ -166,3 +169,25 @@ async def test_oversize(outcomes):
     answer = await ask(site(MemoryOutbox()), request(b"x" * 1001, path=TELEMETRY))
     assert (answer.code, answer.opt.size1) == (Code.REQUEST_ENTITY_TOO_LARGE, 1000)
     assert outcomes() == {"too_large": 1}
+
+
+async def test_rate_limit(outcomes):
+    """A device over its limit hears 4.29 and when to try again; what it sent is neither parsed nor stored."""
+    outbox = MemoryOutbox()
+    door = site(outbox, rate="1:60")
+    codes = [(await ask(door, request(b'{"a":1}'))).code, (await ask(door, request(b"no JSON"))).code]
+    answer = await ask(door, request(b'{"a":2}'))
+    assert [*codes, answer.code] == [Code.CREATED, Code.TOO_MANY_REQUESTS, Code.TOO_MANY_REQUESTS]
+    assert answer.opt.max_age == 60
+    assert len(outbox.messages) == 1
+    assert outcomes() == {"accepted": 1, "limited": 2}
+
+
+async def test_blocks_count_as_one_message(outcomes):
+    """The blocks of a body take one token of the device's bucket together."""
+    outbox = MemoryOutbox()
+    door = site(outbox, rate="1:60")
+    blocks = [request(b'{"a":1' + b" " * 10, block1=(0, True, 0)), request(b"}", block1=(1, False, 0))]
+    codes = [(await ask(door, block)).code for block in blocks]
+    assert codes == [Code.CONTINUE, Code.CREATED]
+    assert outcomes() == {"accepted": 1}

@@ -7,9 +7,12 @@ from aiocoap import Code
 
 from producers.coap.dialect import Arrival
 from producers.coap.refusal import Refused
+from producers.coap.remote import Proof
 from producers.coap.thingsboard import ThingsBoard
 from producers.metrics import Outcome
 from schemas.identity import content_id, exchange_id
+from schemas.raw_message import Attribute
+from schemas.thingsboard import Entry
 from tests.support.coap import TOKEN, device, fleet
 
 CERTIFICATE = b"some DER"
@@ -24,6 +27,7 @@ def dialect():
 def arrival(body: bytes, **changes: Any) -> Arrival:
     """A body under ordinary circumstances."""
     fields = {
+        "path": (TOKEN, "telemetry"),
         "endpoint": "coap://e",
         "message_id": 7,
         "token": b"t",
@@ -37,6 +41,8 @@ def arrival(body: bytes, **changes: Any) -> Arrival:
     ("path", "certificate"),
     [
         ((TOKEN, "telemetry"), None),
+        ((TOKEN, "attributes"), None),
+        (("attributes",), CERTIFICATE),
         ((TOKEN, "TELEMETRY"), None),
         ((TOKEN, "telemetry"), b"an unknown one"),
         ((TOKEN, "telemetry", "more"), None),
@@ -46,7 +52,7 @@ def arrival(body: bytes, **changes: Any) -> Arrival:
 )
 def test_admitted(dialect, path, certificate):
     """A known token speaks for its device, on any transport; a known certificate does without one."""
-    assert dialect.admit(Code.POST, path, certificate).device == "boiler-7"
+    assert dialect.admit(Code.POST, path, Proof(certificate)).device == "boiler-7"
 
 
 @pytest.mark.parametrize(
@@ -69,7 +75,7 @@ def test_admitted(dialect, path, certificate):
 def test_refused(dialect, method, path, certificate, refusal):
     """Everybody else is refused with ThingsBoard's code, and without a body."""
     with pytest.raises(Refused) as caught:
-        dialect.admit(method, path, certificate)
+        dialect.admit(method, path, Proof(certificate))
     assert (caught.value.code, caught.value.outcome) == refusal
     assert caught.value.answer().payload == b""
     assert TOKEN not in str(caught.value)
@@ -95,7 +101,7 @@ def test_identity_by_content(dialect):
     """Where every entry names its time, the parsed content is the identity: spaces and exchanges do not matter."""
     first = dialect.read(device(), arrival(b'{"ts":1,"values":{"a":1,"b":2}}'))
     again = dialect.read(device(), arrival(b'{"values": {"b": 2, "a": 1}, "ts": 1}', message_id=8, token=b""))
-    assert first.message_id == again.message_id == content_id({"ts": 1, "values": {"a": 1, "b": 2}})
+    assert first.message_id == again.message_id == content_id([Entry(1, {"a": 1, "b": 2})])
 
 
 @pytest.mark.parametrize("body", [b'{"a":1}', b'[{"ts":1,"values":{}},{"a":1}]', b"{}", b"[]"])
@@ -104,3 +110,39 @@ def test_identity_by_exchange(dialect, body):
     message = dialect.read(device(), arrival(body))
     assert message.message_id == exchange_id("coap://e", 7, b"t", body, arrival(body).received_at)
     assert dialect.read(device(), arrival(body, message_id=8)).message_id != message.message_id
+
+
+def test_attributes(dialect):
+    """Attributes are a message that says so, and never one with telemetry of the same content."""
+    sent = arrival(b'{"ts":1,"values":{"a":1}}', path=(TOKEN, "Attributes"))
+    message = dialect.read(device(), sent)
+    assert message.attributes == {Attribute.FEATURE: "attributes"}
+    assert message.message_id == exchange_id("coap://e", 7, b"t", sent.body, sent.received_at)
+
+
+@pytest.mark.parametrize("body", [b"[]", b'[{"a":1}]', b"5"])
+def test_attributes_that_are_none(dialect, body):
+    """Attributes are one object."""
+    with pytest.raises(Refused) as caught:
+        dialect.read(device(), arrival(body, path=(TOKEN, "attributes")))
+    assert caught.value.code == Code.BAD_REQUEST
+
+
+@pytest.mark.parametrize(
+    ("proof", "tenant", "speaks"),
+    [
+        (Proof(device="boiler-7"), "acme", True),
+        (Proof(b"of an authority", "boiler-7"), "acme", True),
+        (Proof(device="boiler-7"), "another", False),
+        (Proof(device="boiler-8"), "acme", False),
+        (Proof(CERTIFICATE, "boiler-8"), "acme", True),
+    ],
+)
+def test_vouched_for(proof, tenant, speaks):
+    """Whom a key or an authority vouches for is a device of the one tenant; a registered certificate goes first."""
+    dialect = ThingsBoard(fleet(CERTIFICATE), tenant)
+    if speaks:
+        assert dialect.admit(Code.POST, ("telemetry",), proof).device == "boiler-7"
+    else:
+        with pytest.raises(Refused, match=r"4\.01"):
+            dialect.admit(Code.POST, ("telemetry",), proof)

@@ -1,13 +1,14 @@
 """The Digital Twins dialect: scopes of a Message-Id, and headers that hold no text."""
 
 import asyncio
+import gzip
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from producers.http.digital_twins import scoped
+from producers.http.digital_twins import MAX_BODY_BYTES, scoped
 from tests.support.edge import Edge, edge
 from tests.support.fakes import MemoryOutbox
 
@@ -75,3 +76,21 @@ async def test_any_path_gets_an_answer(twin: str):
             data=b"{}",
         )
     assert answer.headers["x-ms-error-code"] == "DigitalTwinNotFound"
+
+
+@pytest.mark.parametrize(("size", "status"), [(MAX_BODY_BYTES, 204), (MAX_BODY_BYTES + 1, 413)])
+async def test_the_limit_is_32_kib(size: int, status: int):
+    """The largest body that the service takes is taken, and not a byte more."""
+    body = b'{"text": "%b"}' % (b"x" * (size - 12))
+    async with edge(MemoryOutbox()) as served:
+        answer = await served.client.post(PATH, headers=HEADERS | {"Message-Id": "m-1"}, data=body)
+    assert (len(body), answer.status) == (size, status)
+
+
+async def test_the_inflated_size_is_what_is_limited():
+    """A body within the edge's own limit but beyond the service's is refused, however small it travelled."""
+    headers = HEADERS | {"Message-Id": "m-1", "Content-Encoding": "gzip"}
+    body = gzip.compress(b'{"text": "%b"}' % (b"x" * MAX_BODY_BYTES))
+    async with edge(MemoryOutbox()) as served:
+        answer = await served.client.post(PATH, headers=headers, data=body)
+    assert answer.headers["x-ms-error-code"] == "RequestBodyTooLarge"

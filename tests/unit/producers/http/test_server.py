@@ -5,18 +5,23 @@ import gzip
 import json
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from prometheus_client import REGISTRY
+from pydantic import ValidationError
 
 from producers.http.server import DIALECTS
+from producers.limits import TenantLimits
 from producers.metrics import Outcome
+from producers.settings import ROLES, HttpSettings
 from runtime.publisher import Broken, Overloaded, PublishError, TooLarge, Undelivered
 from schemas.topics import RAW_TOPICS
 from tests.support.edge import Edge, edge
 from tests.support.fakes import MemoryOutbox
+from tests.support.issuer import AUDIENCES, ISSUER, key_file, token
 
 AUTHORISED = {"Authorization": "Bearer dummy-token", "Content-Type": "application/json"}
 ITEM = {"deviceId": "d", "sensorType": "heartbeat", "boolValue": True, "timestamp": "2021-03-31T09:36:05Z"}
@@ -199,3 +204,130 @@ async def test_a_client_that_leaves_is_counted_once(
         assert await asyncio.wait_for(fates.get(), 5) == ("graph", Outcome.MALFORMED)
     assert fates.empty()
     assert "request failed" not in capsys.readouterr().out
+
+
+LIMITED = {"contoso": TenantLimits(device="2:60"), "*": TenantLimits(tenant="1:60")}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "code"), [("graph", "TooManyRequests"), ("digital_twins", "TooManyRequests")]
+)
+async def test_a_device_over_its_limit_is_told_when_to_come_back(dialect: str, code: str):
+    """A message beyond the device's rate is refused in the dialect's words, and is not published."""
+    outbox, before = MemoryOutbox(), counted()
+    async with edge(outbox, limits=LIMITED) as served:
+        answers = [await send(served, dialect, Message_Id=f"m-{number}") for number in range(3)]
+        body = await answers[-1].json()
+    assert [answer.status for answer in answers] == [204, 204, 429]
+    assert answers[-1].headers["Retry-After"] == "30"
+    assert body["error"]["code"] == code
+    sent = 4 if dialect == "graph" else 2
+    assert len(outbox.messages) == sent
+    assert difference(before, counted()) == {(dialect, "accepted"): sent, (dialect, "limited"): 1}
+
+
+async def test_a_refused_batch_costs_its_other_devices_nothing():
+    """Where one device of a request is over its rate, nothing of the request is published or counted."""
+    outbox = MemoryOutbox()
+    alone = json.dumps({"telemetry": [ITEM]}).encode()
+    async with edge(outbox, limits={"*": TenantLimits(device="1:60")}) as served:
+        statuses = [
+            (await send(served, "graph", body)).status
+            for body in (alone, GRAPH, GRAPH.replace(b'"d"', b'"f"'))
+        ]
+    assert statuses == [204, 429, 204]
+    assert [message.device for message in outbox.messages] == ["d", "f", "e"]
+
+
+async def test_a_tenant_without_limits_of_its_own_has_everybodys():
+    """The limits of `*` hold for a tenant that is not named, over all of its devices."""
+    async with edge(MemoryOutbox(), limits=LIMITED) as served:
+        fabrikam = {"Authorization": "Bearer fabrikam-token"}
+        first = await send(served, "graph", **fabrikam)
+        second = await send(served, "graph", **fabrikam)
+    assert (first.status, second.status) == (204, 429)
+    assert second.headers["Retry-After"] == "120"
+
+
+@pytest.mark.parametrize("dialect", ["graph", "digital_twins"])
+async def test_tokens_of_an_issuer_are_taken(dialect: str, tmp_path: Path):
+    """A signed token speaks for the tenant that it names; without the dialect's role it gets 403 in its words."""
+    outbox, before = MemoryOutbox(), counted()
+    issuer = {"jwks": key_file(tmp_path, "ec-1"), "issuer": ISSUER, "audiences": AUDIENCES}
+    async with edge(outbox, **issuer) as served:
+        good = await send(served, dialect, Authorization=f"Bearer {token()}")
+        poor = await send(served, dialect, Authorization=f"Bearer {token(roles=['Other'])}")
+        late = await send(served, dialect, Authorization=f"Bearer {token(exp=1)}")
+        body = await poor.json()
+    assert (good.status, poor.status, late.status) == (204, 403, 401)
+    assert {message.tenant for message in outbox.messages} == {"contoso"}
+    assert body["error"]["code"] == {"graph": "accessDenied", "digital_twins": "Forbidden"}[dialect]
+    assert difference(before, counted())[dialect, "unauthorised"] == 2
+
+
+async def test_no_token_is_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Whatever is wrong with a token, neither the log nor the answer repeats any part of it."""
+    issuer = {"jwks": key_file(tmp_path, "ec-1"), "issuer": ISSUER, "audiences": AUDIENCES}
+    texts = [
+        "s3cret-token",
+        token(exp=1),
+        token(signer="ec-2"),
+        token("ec-9"),
+        token(tid="a/b"),
+        token(roles=[]),
+    ]
+    async with edge(Faulty(), **issuer) as served:
+        said = [
+            await (await send(served, dialect, Authorization=f"Bearer {text}")).text()
+            for dialect in ("graph", "digital_twins")
+            for text in [*texts, token()]
+        ]
+    said.append(capsys.readouterr().out)
+    parts = {part for text in [*texts, token()] for part in text.split(".")}
+    assert not [part for part in parts if any(part in line for line in said)]
+
+
+def test_an_issuer_is_named_completely():
+    """A key set without the issuer and the audiences that tokens must name would trust too many."""
+    with pytest.raises(ValidationError, match="needs HEADRACE_HTTP__ISSUER"):
+        HttpSettings(jwks="keys.json", issuer=ISSUER)
+
+
+def test_every_dialect_of_bearers_asks_for_a_role():
+    """No dialect lets tokens in whose roles nobody has thought of."""
+    assert {dialect.name for dialect in DIALECTS} - {"thingsboard"} == set(ROLES)
+    assert all(ROLES.values())
+
+
+def test_roles_that_are_not_named_are_the_vendors():
+    """Naming the roles of one dialect leaves those of the other in force; a dialect that there is not is refused."""
+    roles = HttpSettings(roles={"graph": ["Mine"]}).roles
+    assert (list(roles["graph"]), list(roles["digital_twins"])) == (["Mine"], list(ROLES["digital_twins"]))
+    with pytest.raises(ValidationError, match="no dialect asks for roles under grahp"):
+        HttpSettings(roles={"grahp": ["Mine"]})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"POST /api/v1/\xffs3cret/telemetry HTTP/1.1",
+        b"POST /beta?s3cret HTTP/9.9",
+        b"s3cret",
+        b"POST /s3cret HTTP/1.1\r\nAuthorization: Bearer s3cret" + b"3" * 9000,
+        b"POST /s3cret HTTP/1.1\r\nContent-Encoding: br",
+    ],
+)
+async def test_what_is_no_http_is_counted_and_not_logged(
+    line: bytes, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+):
+    """A request that nobody can read gets a 400, counts once, and leaves none of its secrets in the log."""
+    before = counted()
+    async with edge(MemoryOutbox()) as served:
+        reader, writer = await asyncio.open_connection(served.url.host, served.url.port)
+        writer.write(line + b"\r\nHost: localhost\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    assert b" 400 Bad Request" in answer.partition(b"\r\n")[0]
+    assert difference(before, counted()) == {("none", "malformed"): 1}
+    assert "s3cret" not in capsys.readouterr().out + caplog.text

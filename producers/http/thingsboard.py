@@ -1,0 +1,58 @@
+"""ThingsBoard's HTTP device API: telemetry and attributes of the device that the token in the path belongs to."""
+
+import secrets
+import time
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from producers.http.dialect import Dialect, Door
+from producers.http.refusal import Refusal
+from producers.thingsboard import NAME, message
+from schemas.raw_message import RawMessage
+from schemas.thingsboard import Feature, NotTelemetry
+
+
+async def _accept(request: web.Request, door: Door) -> Sequence[RawMessage]:
+    """Whatever media type it claims to be: ThingsBoard never looks at it.
+
+    HTTP has no retransmissions that a server could see. So a body that does not name its times is a new message each time:
+    equal readings later are new readings, and a client that repeats after an error may be stored twice, as with ThingsBoard.
+    """
+    device = door.devices.by_token(request.match_info["token"])
+    if device is None:
+        raise Refusal(401, "Nobody has this access token.")
+    body = await _body(request)
+    feature = Feature(request.path.rpartition("/")[2])
+    try:
+        received_at = time.time_ns() // 1000
+        return [message(device, feature, body, received_at, untimed_id=lambda: secrets.token_hex(16))]
+    except NotTelemetry as error:
+        raise Refusal(400, str(error)) from error
+
+
+async def _body(request: web.Request) -> bytes:
+    try:
+        return await request.read()
+    except (web.RequestPayloadError, ConnectionError) as error:
+        raise Refusal(400, "The body ended early, or does not fit its Content-Encoding.") from error
+
+
+def _success(_: web.Request) -> web.Response:
+    return web.Response()
+
+
+def _refuse(_: web.Request, refusal: Refusal) -> web.Response:
+    """The status says it all, as ThingsBoard's answers do."""
+    return web.Response(status=refusal.status, headers=refusal.headers)
+
+
+DIALECT = Dialect(
+    name=NAME,
+    prefixes=("/api/v1",),
+    paths=tuple(f"/api/v1/{{token}}/{feature}" for feature in Feature),
+    accept=_accept,
+    success=_success,
+    refuse=_refuse,
+)
+"""See `producers.http.dialect.Dialect`."""

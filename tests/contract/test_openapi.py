@@ -1,0 +1,127 @@
+"""The OpenAPI document is one, says what the code does, and is kept to under any request."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+import pytest
+import requests
+import schemathesis
+import yaml
+from hypothesis import HealthCheck, settings
+from openapi_spec_validator import validate
+from schemathesis import checks as known
+
+from producers.http import digital_twins, graph
+from producers.http.server import application
+from producers.settings import EdgeSettings, HttpSettings
+from runtime.registry import DeviceTable
+from tests.support.edge import TOKEN, edge
+from tests.support.fakes import MemoryOutbox
+
+TEXT = files("producers.http").joinpath("openapi.yaml").read_text()
+DOCUMENT = yaml.safe_load(TEXT)
+SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
+CHECKS = [
+    known.not_a_server_error,
+    *(
+        check
+        for check in known.CHECKS.get_all()
+        if check.__name__
+        in {
+            "status_code_conformance",
+            "content_type_conformance",
+            "response_headers_conformance",
+            "response_schema_conformance",
+        }
+    ),
+]
+
+
+def test_the_document_is_openapi():
+    """The document keeps to OpenAPI 3.1."""
+    validate(DOCUMENT)
+
+
+async def test_the_document_is_served():
+    """Anybody may read the document, as it is in the source."""
+    async with edge(MemoryOutbox()) as served, served.client.get("/openapi.yaml") as answer:
+        assert (answer.status, answer.content_type) == (200, "application/yaml")
+        assert await answer.text() == TEXT
+
+
+def test_every_route_is_described():
+    """The document has the paths and the methods that the edge has, and no other."""
+    app = application(MemoryOutbox(), DeviceTable(), HttpSettings(), EdgeSettings())
+    routes = {(route.method.lower(), route.resource.canonical) for route in app.router.routes()}
+    described = {(method, path) for path, methods in DOCUMENT["paths"].items() for method in methods}
+    assert described == {route for route in routes if route[0] != "head"}
+
+
+def test_the_schemas_are_the_structs():
+    """What the document says of an item is what the code takes it for."""
+    (_,), structs = msgspec.json.schema_components([graph.Item], ref_template="#/components/schemas/{name}")
+    described = DOCUMENT["components"]["schemas"]
+    assert {name: bare(described[name]) for name in structs} == bare(structs)
+
+
+def bare(schema: Any) -> Any:
+    """A schema without what is for people."""
+    if isinstance(schema, dict):
+        return {name: bare(inner) for name, inner in schema.items() if name not in {"title", "description"}}
+    return [bare(inner) for inner in schema] if isinstance(schema, list) else schema
+
+
+def test_every_sensor_type_is_named():
+    """The document names each sensorType, and each value that one needs."""
+    description = str(DOCUMENT["components"]["schemas"]["Item"])
+    assert not [word for pair in graph.SENSOR_TYPES.items() for word in pair if word not in description]
+
+
+def test_every_version_is_named():
+    """The document names the versions of the Digital Twins API that are spoken."""
+    assert (
+        set(DOCUMENT["components"]["parameters"]["ApiVersion"]["schema"]["enum"])
+        == digital_twins.API_VERSIONS
+    )
+
+
+@pytest.fixture(name="url", scope="module")
+def _url() -> Iterator[str]:
+    """Where an edge listens, from a thread of its own: schemathesis calls it without a loop."""
+    listening, done = threading.Event(), asyncio.Event()
+    found: list[Any] = []
+
+    async def serve() -> None:
+        async with edge(MemoryOutbox()) as served:
+            found.extend((str(served.url.origin()), asyncio.get_running_loop()))
+            listening.set()
+            await done.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    assert listening.wait(10)
+    yield found[0]
+    found[1].call_soon_threadsafe(done.set)
+    thread.join()
+
+
+@pytest.fixture(name="session", scope="module")
+def _session() -> Iterator[requests.Session]:
+    """Connections that stay open."""
+    with requests.Session() as session:
+        yield session
+
+
+@SCHEMA.parametrize()
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_every_answer_is_described(case: schemathesis.Case, url: str, session: requests.Session):
+    """Whatever fits or breaks the document gets an answer that the document describes, and never a 500."""
+    if case.path_parameters and "id" in case.path_parameters and len(str(case.path_parameters["id"])) % 2:
+        case.path_parameters |= {"id": "myTwinId", "path": "thermostat1"}
+    case.call_and_validate(
+        base_url=url, session=session, headers={"Authorization": f"Bearer {TOKEN}"}, checks=CHECKS
+    )

@@ -1,0 +1,126 @@
+"""TLS of the HTTP edge: who connects meets the certificate that is on disk, who is connected stays so."""
+
+import asyncio
+import shutil
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession, TCPConnector
+from pydantic import ValidationError
+
+from headrace.stack.pki import Pki, ensure_pki
+from producers.http.server import application, serving
+from producers.http.tls import ServerCertificate
+from producers.settings import EdgeSettings, HttpSettings
+from runtime.registry import DeviceTable
+from tests.support.edge import DEVICES, TOKENS
+from tests.support.fakes import MemoryOutbox
+
+
+@pytest.fixture(name="renewed")
+def _renewed(tmp_path: Path) -> Pki:
+    """What a renewal brings, signed by another authority so that nobody takes one for the other."""
+    return ensure_pki(tmp_path / "renewed")
+
+
+@pytest.fixture(name="live")
+def _live(tmp_path: Path) -> Pki:
+    """The files that the edge reads."""
+    return ensure_pki(tmp_path / "live")
+
+
+def install(renewed: Pki, live: Pki, *files: str) -> None:
+    """Put renewed files in the place of those that the edge reads, as a renewal does: each at once."""
+    for file in files:
+        shutil.copy(renewed.folder / file, live.folder / f"{file}.new")
+        (live.folder / f"{file}.new").rename(live.folder / file)
+
+
+def certificate_of(pki: Pki) -> ServerCertificate:
+    """The server's certificate, looked at only when the test does."""
+    return ServerCertificate(str(pki.certificate("server")), str(pki.private_key("server")), every=3600)
+
+
+@asynccontextmanager
+async def serving_tls(pki: Pki, every: float = 3600.0) -> AsyncIterator[str]:
+    """An edge as the process has it, but for Kafka."""
+    settings = HttpSettings(
+        port=0,
+        tokens=TOKENS,
+        certificate=str(pki.certificate("server")),
+        private_key=str(pki.private_key("server")),
+        certificate_refresh=every,
+    )
+    app = application(MemoryOutbox(), DeviceTable(DEVICES), settings, EdgeSettings())
+    async with serving(app, settings, grace=5) as port:
+        yield f"https://localhost:{port}/openapi.yaml"
+
+
+def client_of(pki: Pki) -> ClientSession:
+    """A client that trusts the authority."""
+    context = ssl.create_default_context(cafile=str(pki.authority))
+    return ClientSession(connector=TCPConnector(ssl=context))
+
+
+async def test_the_edge_speaks_tls(live: Pki):
+    """Who trusts the authority gets an answer."""
+    async with serving_tls(live) as url, client_of(live) as client, client.get(url) as answer:
+        assert answer.status == 200
+
+
+async def test_a_renewed_certificate_is_served_under_open_connections(live: Pki, renewed: Pki):
+    """New connections meet the renewed certificate, and one that was open before goes on."""
+    async with serving_tls(live, every=0.01) as url, client_of(live) as early, client_of(renewed) as late:
+        await (await early.get(url)).read()
+        connections = set(early.connector._conns)
+        install(renewed, live, "server.pem", "server.key")
+        status = None
+        async with asyncio.timeout(10):
+            while status != 200:
+                try:
+                    async with late.get(url) as answer:
+                        status = answer.status
+                except OSError:
+                    continue
+        async with early.get(url) as answer:
+            assert answer.status == 200
+        assert set(early.connector._conns) == connections
+
+
+def test_half_a_renewal_changes_nothing(live: Pki, renewed: Pki):
+    """A new certificate beside the old key is left alone until the key has come, too."""
+    certificate = certificate_of(live)
+    install(renewed, live, "server.pem")
+    assert not certificate.renew()
+    install(renewed, live, "server.key")
+    assert certificate.renew()
+    assert not certificate.renew()
+
+
+def test_files_that_vanish_change_nothing(live: Pki):
+    """A certificate that is gone for a moment stays in force."""
+    certificate = certificate_of(live)
+    live.certificate("server").unlink()
+    assert not certificate.renew()
+
+
+def test_old_protocols_are_not_spoken(live: Pki):
+    """Nobody is served below TLS 1.2."""
+    assert certificate_of(live).context.minimum_version == ssl.TLSVersion.TLSv1_2
+
+
+def test_a_certificate_that_cannot_be_used_is_an_error(live: Pki, renewed: Pki):
+    """An edge does not start with a certificate and the key of another."""
+    install(renewed, live, "server.key")
+    with pytest.raises(ssl.SSLError):
+        certificate_of(live)
+
+
+@pytest.mark.parametrize("half", [{"certificate": "a.pem"}, {"private_key": "a.key"}])
+def test_half_a_setting_is_an_error(half: dict[str, str]):
+    """A certificate without its key, or the other way round, is a wrong setting."""
+    with pytest.raises(ValidationError, match="belong together"):
+        HttpSettings(**half)
