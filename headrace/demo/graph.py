@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -37,8 +38,18 @@ async def send(
     url: str, token: str, devices: Sequence[str], messages: int, advance: Callable[[int], None]
 ) -> Ledger:
     """Send about so many messages, repeat a tenth of them, and make some mistakes."""
+    async with _client(url, token) as good, _client(url, "nobody's-token") as bad:
+        return await _conversation(good, bad, devices, messages, advance)
+
+
+async def _conversation(
+    good: GraphServiceClient,
+    bad: GraphServiceClient,
+    devices: Sequence[str],
+    messages: int,
+    advance: Callable[[int], None],
+) -> Ledger:
     ledger = Ledger()
-    good, bad = _client(url, token), _client(url, "nobody's-token")
     turns = asyncio.Semaphore(AT_ONCE)
 
     async def request(number: int) -> None:
@@ -65,12 +76,17 @@ async def send(
     return ledger
 
 
-def _client(url: str, token: str) -> GraphServiceClient:
+@asynccontextmanager
+async def _client(url: str, token: str) -> AsyncIterator[GraphServiceClient]:
     client = GraphServiceClient(
         credentials=StaticCredential(token), scopes=["https://graph.microsoft.com/.default"]
     )
     client.request_adapter.base_url = f"{url}/beta"
-    return client
+    try:
+        yield client
+    finally:
+        # The SDK has no way to close its connections: it wraps httpx's transport and would close the wrapper only.
+        await client.request_adapter._http_client._transport.transport.aclose()  # noqa: SLF001
 
 
 def _item(device: str, number: int) -> WorkplaceSensorDeviceTelemetry:

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 import aiohttp
@@ -21,9 +21,8 @@ from tests.support.processes import stack_settings, until
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
-    # The SDKs' own: a deprecated default of their HTTP layer, and a session that is closed by its collector.
+    # The SDKs' own: deprecated parts of their HTTP layers.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
 QUIET = Console(quiet=True)
@@ -37,8 +36,10 @@ async def _stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stac
 
 
 @pytest.fixture(scope="module", name="clickhouse")
-def _clickhouse(stack: Stack) -> Any:
-    return clickhouse_connect.get_client(dsn=stack.clickhouse_url, autogenerate_session_id=False)
+def _clickhouse(stack: Stack) -> Iterator[Any]:
+    client = clickhouse_connect.get_client(dsn=stack.clickhouse_url, autogenerate_session_id=False)
+    yield client
+    client.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", name="fleet")
@@ -159,6 +160,51 @@ async def test_the_certificate_example_is_found_in_clickhouse(stack: Stack, clic
         ("temperature", 42.0, "Greenhouse"),
         ("humidity", 73.0, "Greenhouse"),
     }
+
+
+async def test_a_trace_reaches_clickhouse(stack: Stack, clickhouse: Any, fleet: None):
+    """The trace context of a request stands beside its message in ClickHouse."""
+    url = f"{stack.http_url}/digitaltwins/myTwinId/telemetry?api-version=2023-10-31"
+    trace = {
+        "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "tracestate": "vendor=1",
+    }
+    query = "SELECT traceparent, tracestate FROM messages WHERE message_id = 'm-traced'"
+
+    async def stored() -> bool:
+        return bool((await asyncio.to_thread(clickhouse.query, query)).result_rows)
+
+    async def accepted() -> bool:
+        return await _post(url, {"temperature": 2}, {"Message-Id": "m-traced", **trace}) == 204
+
+    await until(accepted)
+    await until(stored)
+
+    assert [tuple(trace.values())] == clickhouse.query(query).result_rows
+
+
+async def test_a_kafka_that_hangs_is_never_success(stack: Stack, clickhouse: Any, fleet: None):
+    """While the broker is stopped a device hears 5.03, within its patience; what it sends again is stored once."""
+    url = f"{stack.coap_url}/api/v1/A1_TEST_TOKEN/telemetry"
+    body = '{"ts":1451649600999,"values":{"stopped":1}}'
+    kafka = stack.pid("kafka")
+
+    async def accepted() -> bool:
+        return "2.01" in await asyncio.to_thread(_coap, "coap-client-notls", "-e", body, url)
+
+    os.kill(kafka, signal.SIGSTOP)
+    try:
+        refused = await asyncio.to_thread(_coap, "coap-client-notls", "-e", body, url)
+    finally:
+        os.kill(kafka, signal.SIGCONT)
+    await until(accepted)
+    await until(accepted)
+
+    assert "5.03" in refused
+    assert "2.01" not in refused
+    assert [("stopped", 1.0, "Greenhouse", 1_451_649_600_999_000)] == await _stored(
+        clickhouse, "quantity = 'stopped'", 1
+    )
 
 
 async def test_kills_in_mid_stream_lose_and_repeat_nothing(stack: Stack, clickhouse: Any):
