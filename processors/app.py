@@ -13,7 +13,6 @@ from faust.types.auth import SASLMechanism
 
 from processors.chunks import ChunkApp, ChunkConsumer, ChunkSchema
 from processors.rebuild import rebuild
-from processors.refine import Source
 from processors.refinery import Refinery
 from processors.settings import ProcessSettings
 from runtime import log as logging
@@ -28,27 +27,7 @@ from schemas.topics import MAX_BLOCK_BYTES, RAW_TOPICS
 
 def build(kafka: KafkaSettings, settings: ProcessSettings, devices: Devices) -> ChunkApp:
     """The Faust app. Nothing connects before a worker starts it."""
-    app = ChunkApp(
-        settings.group,
-        broker=[f"kafka://{quote(broker.strip(), safe=':[]')}" for broker in kafka.bootstrap.split(",")],
-        broker_credentials=_credentials(kafka),
-        broker_session_timeout=settings.session_timeout,
-        broker_heartbeat_interval=settings.session_timeout / 10,
-        broker_commit_interval=1.0,
-        broker_max_poll_records=10 * settings.chunk_messages,
-        consumer_auto_offset_reset="earliest",
-        consumer_group_instance_id=settings.instance or None,
-        # What is not committed is done again, and the sink drops what it has: nothing has to be waited for.
-        stream_wait_empty=False,
-        stream_buffer_maxsize=settings.chunks_in_flight,
-        stream_recovery_delay=0.0,
-        topic_allow_declare=False,
-        topic_disable_leader=True,
-        table_standby_replicas=0,
-        agent_supervisor="mode.CrashingSupervisor",
-        autodiscover=False,
-        web_enabled=False,
-    )
+    app = ChunkApp(settings.group, **_options(kafka, settings))
     app.chunk_topics = frozenset(RAW_TOPICS.values())
     app.chunk_messages = settings.chunk_messages
     raw = app.topic(*RAW_TOPICS.values(), schema=ChunkSchema(), maxsize=settings.chunks_in_flight)
@@ -65,11 +44,35 @@ def build(kafka: KafkaSettings, settings: ProcessSettings, devices: Devices) -> 
                 publisher,
                 devices,
                 topic_ids=dict(ids),
-                rebuild=functools.partial(_rebuild, kafka, settings),
+                rebuild=functools.partial(rebuild, kafka, seconds=settings.window_seconds),
             )
             await _pump(app, stream, refinery, in_flight=settings.chunks_in_flight)
 
     return app
+
+
+def _options(kafka: KafkaSettings, settings: ProcessSettings) -> dict[str, Any]:
+    """Faust's settings."""
+    return {
+        "broker": [f"kafka://{quote(broker.strip(), safe=':[]')}" for broker in kafka.bootstrap.split(",")],
+        "broker_credentials": _credentials(kafka),
+        "broker_session_timeout": settings.session_timeout,
+        "broker_heartbeat_interval": settings.session_timeout / 10,
+        "broker_commit_interval": 1.0,
+        "broker_max_poll_records": 10 * settings.chunk_messages,
+        "consumer_auto_offset_reset": "earliest",
+        "consumer_group_instance_id": settings.instance or None,
+        # What is not committed is done again, and the sink drops what it has: nothing has to be waited for.
+        "stream_wait_empty": False,
+        "stream_buffer_maxsize": settings.chunks_in_flight,
+        "stream_recovery_delay": 0.0,
+        "topic_allow_declare": False,
+        "topic_disable_leader": True,
+        "table_standby_replicas": 0,
+        "agent_supervisor": "mode.CrashingSupervisor",
+        "autodiscover": False,
+        "web_enabled": False,
+    }
 
 
 def _offsets(app: ChunkApp) -> ChunkConsumer:
@@ -97,12 +100,6 @@ async def _pump(app: ChunkApp, stream: Any, refinery: Refinery, *, in_flight: in
         async for event in stream.events():
             await sent.put((event, await refinery.take(event.message)))
         acknowledger.cancel()
-
-
-def _rebuild(
-    kafka: KafkaSettings, settings: ProcessSettings, source: Source, before: int, logged_at: int
-) -> Any:
-    return rebuild(kafka, source, seconds=settings.window_seconds, before=before, logged_at=logged_at)
 
 
 def _credentials(kafka: KafkaSettings) -> Any:

@@ -22,7 +22,7 @@ class RebuildFailed(RuntimeError):
     """Kafka stopped answering in the middle of it. Another attempt may succeed."""
 
 
-def rebuild(kafka: KafkaSettings, source: Source, *, seconds: int, before: int, logged_at: int) -> Window:
+def rebuild(kafka: KafkaSettings, source: Source, before: int, logged_at: int, *, seconds: int) -> Window:
     """The window as it was when the raw record at offset `before`, logged at `logged_at`, was about to be processed.
 
     Reads the blocks of this raw partition that are young enough to matter, up to the log's present end. Blocking: call it in

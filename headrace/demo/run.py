@@ -79,15 +79,18 @@ async def register(stack: Stack, demo_run: str) -> Mapping[str, Sequence[str]]:
     async with Publisher(kafka, delivery_timeout=30) as publisher:
         for device in (_device(name) for names in fleet.values() for name in names):
             await publisher.send(DEVICES, encode(device), key=key(TENANT, device.device))
-    registry = await asyncio.to_thread(Registry(kafka).__enter__)
-    expected = len(registry)
-    await asyncio.to_thread(registry.__exit__)
+    expected = await asyncio.to_thread(_registered, kafka)
     ports = [getattr(stack.settings, f"{name}_health_port") for name in ("http", "coap", "process")]
     async with aiohttp.ClientSession() as session:
         for port in ports:
             while await _known(session, port) < expected:  # noqa: ASYNC110 - another process's gauge
                 await asyncio.sleep(0.05)
     return fleet
+
+
+def _registered(kafka: KafkaSettings) -> int:
+    with Registry(kafka) as registry:
+        return len(registry)
 
 
 def _device(name: str) -> Device:

@@ -6,12 +6,12 @@ from typing import Any
 from processors.normalise.unusable import Unusable
 from processors.normalise.values import instant, parsed, storable
 from schemas.dead_letter import Reason
+from schemas.graph import SENSOR_TYPES
 from schemas.raw_message import RawMessage
 from schemas.reading import Reading, reading
 
 _VALUES = ("boolvalue", "intvalue", "eventvalue")
-_TYPES = ("occupancy", "peopleCount", "inferredOccupancy", "heartbeat", "badge", "wifi")
-_SENSOR_TYPES = {name.lower(): name for name in _TYPES}
+_SENSOR_TYPES = {name.lower(): name for name in SENSOR_TYPES}
 
 
 def readings(raw: RawMessage) -> Iterator[Reading]:

@@ -14,10 +14,10 @@ from producers.coap.dtls import DtlsTransport
 from producers.coap.dtls_context import server_context
 from producers.coap.messages import MessageLayer
 from producers.coap.pre_shared_keys import PreSharedKeys
-from producers.coap.site import Limits, Site
+from producers.coap.site import Bounds, Site
 from producers.coap.thingsboard import ThingsBoard
 from producers.coap.udp import UdpTransport, bound_socket
-from producers.limits import Limits as Rates
+from producers.limits import Limits
 from producers.outbox import KafkaOutbox, Outbox
 from producers.settings import CoapSettings, EdgeSettings
 from runtime import log as runtime_log
@@ -56,8 +56,8 @@ async def serving(
 
     """
     dialects = {root: dialect(devices, settings.tenant) for root, dialect in DIALECTS.items()}
-    limits = Limits(settings.max_body_bytes, edge.retry_after)
-    site = Site(dialects, outbox, limits, Rates(edge.limits))
+    bounds = Bounds(settings.max_body_bytes, edge.retry_after)
+    site = Site(dialects, outbox, bounds, Limits(edge.limits))
     messages = MessageLayer(site.respond)
     async with contextlib.AsyncExitStack() as stack:
         coap = await stack.enter_async_context(_udp(settings, messages))

@@ -13,7 +13,7 @@ from producers.coap.dialect import Arrival, Dialect
 from producers.coap.refusal import Refused
 from producers.coap.remote import Remote
 from producers.coap.wire import Datagram, Type
-from producers.limits import Limits as Rates
+from producers.limits import Limits
 from producers.metrics import SECONDS, Outcome, count
 from producers.outbox import Outbox
 from runtime.publisher import PublishError, TooLarge
@@ -39,7 +39,7 @@ _CRITICAL = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Bounds:
     """How much is taken, and what is said beyond it."""
 
     max_body: int
@@ -54,8 +54,8 @@ class Site:
     Args:
         dialects: by root path.
         outbox: what it put there is accepted.
-        limits: see there.
-        rates: how often a device and its tenant may speak.
+        bounds: see there.
+        limits: how often a device and its tenant may speak.
         clock: seconds that only grow.
         now: microseconds since 1970, UTC.
 
@@ -65,19 +65,19 @@ class Site:
         self,
         dialects: Mapping[tuple[str, ...], Dialect],
         outbox: Outbox,
+        bounds: Bounds,
         limits: Limits,
-        rates: Rates,
         *,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self._dialects = dialects
         self._outbox = outbox
+        self._bounds = bounds
         self._limits = limits
-        self._rates = rates
         self._clock = clock
         self._now = now
-        self._bodies = Bodies(limits.max_body, clock)
+        self._bodies = Bodies(bounds.max_body, clock)
         self._waiting = 0
         # A request for no dialect at all counts for the first one: somebody has to.
         self._nobody = next(iter(dialects.values())).name
@@ -130,7 +130,7 @@ class Site:
         return _about_block(Message(code=Code.CREATED), request), Outcome.ACCEPTED
 
     async def _store(self, message: RawMessage) -> None:
-        if self._waiting >= self._limits.max_waiting:
+        if self._waiting >= self._bounds.max_waiting:
             raise self._unavailable()
         self._waiting += 1
         try:
@@ -144,12 +144,12 @@ class Site:
 
     def _check_rate(self, device: Device) -> None:
         """Before the body is parsed: a device that is over its limit must not cost that either."""
-        wait = self._rates.take(device.tenant, device.device)
+        wait = self._limits.take(device.tenant, device.device)
         if wait > 0:
             raise Refused(Code.TOO_MANY_REQUESTS, Outcome.LIMITED, max_age=math.ceil(wait))
 
     def _unavailable(self) -> Refused:
-        return Refused(Code.SERVICE_UNAVAILABLE, Outcome.UNAVAILABLE, max_age=self._limits.retry_after)
+        return Refused(Code.SERVICE_UNAVAILABLE, Outcome.UNAVAILABLE, max_age=self._bounds.retry_after)
 
 
 def _refuse_options(request: Datagram) -> None:

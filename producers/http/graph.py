@@ -2,10 +2,9 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
-from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 from uuid import uuid4
 
@@ -14,6 +13,7 @@ from aiohttp import web
 
 from producers.http.dialect import Dialect, Door, json_body, printable
 from producers.http.refusal import Refusal
+from schemas.graph import SENSOR_TYPES
 from schemas.identity import content_id
 from schemas.raw_message import RawMessage
 from schemas.reading import EARLIEST_US, LATEST_US
@@ -68,18 +68,6 @@ class Arrived(NamedTuple):
     facts: tuple[object, ...]
     raw: msgspec.Raw
 
-
-SENSOR_TYPES: Mapping[str, str] = MappingProxyType(
-    {
-        "occupancy": "boolValue",
-        "peopleCount": "intValue",
-        "inferredOccupancy": "boolValue",
-        "heartbeat": "boolValue",
-        "badge": "eventValue",
-        "wifi": "",
-    },
-)
-"""Each sensorType, and the property that it needs; Microsoft documents none for wifi."""
 
 _VALUE_OF = {sensor_type.lower(): value for sensor_type, value in SENSOR_TYPES.items()}
 

@@ -13,10 +13,10 @@ from processors.normalise import normalise
 from processors.normalise.unusable import Unusable
 from producers.coap.messages import MessageLayer
 from producers.coap.remote import Proof
-from producers.coap.site import Limits, Site
+from producers.coap.site import Bounds, Site
 from producers.coap.thingsboard import ThingsBoard
 from producers.http.server import application
-from producers.limits import Limits as Rates
+from producers.limits import Limits
 from producers.settings import EdgeSettings, HttpSettings
 from schemas.identity import content_id
 from schemas.raw_message import Attribute, RawMessage
@@ -91,7 +91,7 @@ async def test_sample(folder):
     sample, expected = read(folder)
     outbox = MemoryOutbox()
     dialects = {("api", "v1"): ThingsBoard(fleet(CERTIFICATES["registered"]))}
-    site = Site(dialects, outbox, Limits(1000, 5), Rates({}))
+    site = Site(dialects, outbox, Bounds(1000, 5), Limits({}))
     remote = MemoryRemote(proof=Proof(CERTIFICATES.get(sample.get("certificate"))))
 
     MessageLayer(site.respond).receive(remote, datagram(sample))

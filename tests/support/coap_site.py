@@ -7,10 +7,9 @@ from aiocoap import Message
 
 from producers.coap.exchanges import Exchanges
 from producers.coap.messages import MessageLayer
-from producers.coap.site import Limits, Site
+from producers.coap.site import Bounds, Site
 from producers.coap.thingsboard import ThingsBoard
-from producers.limits import ANYBODY, TenantLimits
-from producers.limits import Limits as Rates
+from producers.limits import ANYBODY, Limits, TenantLimits
 from producers.outbox import Outbox
 from tests.support.coap import MemoryRemote, fleet
 from tests.support.fakes import MemoryOutbox
@@ -50,9 +49,9 @@ def conversation(
 ) -> Conversation:
     """A fresh edge, and a device whose token is `TOKEN`."""
     kept = outbox or MemoryOutbox()
-    rates = Rates({ANYBODY: TenantLimits(device=rate)}, monotonic=lambda: 0.0)
+    rates = Limits({ANYBODY: TenantLimits(device=rate)}, monotonic=lambda: 0.0)
     dialects = {("api", "v1"): ThingsBoard(fleet())}
-    site = Site(dialects, kept, Limits(MAX_BODY, RETRY_AFTER), rates, clock=asyncio.get_running_loop().time)
+    site = Site(dialects, kept, Bounds(MAX_BODY, RETRY_AFTER), rates, clock=asyncio.get_running_loop().time)
     layer = MessageLayer(
         site.respond, piggyback_timeout=piggyback, exchanges=Exchanges(ack_timeout=ack_timeout)
     )

@@ -5,11 +5,10 @@ from aiocoap import Code
 from aiocoap.numbers.optionnumbers import OptionNumber
 from prometheus_client import REGISTRY
 
-from producers.coap.site import Limits, Site
+from producers.coap.site import Bounds, Site
 from producers.coap.thingsboard import ThingsBoard
 from producers.coap.wire import decode
-from producers.limits import ANYBODY, TenantLimits
-from producers.limits import Limits as Rates
+from producers.limits import ANYBODY, Limits, TenantLimits
 from producers.metrics import Outcome
 from producers.outbox import Outbox
 from runtime.publisher import Broken, Overloaded, TooLarge, Undelivered
@@ -20,8 +19,8 @@ from tests.support.fakes import MemoryOutbox
 def site(outbox: Outbox, *, rate: str = "", **limits: int) -> Site:
     """A site with one device, behind an outbox."""
     values = {"max_body": 1000, "retry_after": 5} | limits
-    rates = Rates({ANYBODY: TenantLimits(device=rate)}, monotonic=lambda: 0.0)
-    return Site({("api", "v1"): ThingsBoard(fleet())}, outbox, Limits(**values), rates, now=lambda: 123)
+    rates = Limits({ANYBODY: TenantLimits(device=rate)}, monotonic=lambda: 0.0)
+    return Site({("api", "v1"): ThingsBoard(fleet())}, outbox, Bounds(**values), rates, now=lambda: 123)
 
 
 def counted() -> dict[str, float]:

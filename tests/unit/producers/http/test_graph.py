@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.normalise.values import instant
-from producers.http.graph import SENSOR_TYPES, messages
+from producers.http.graph import messages
 from producers.http.refusal import Refusal
+from schemas.graph import SENSOR_TYPES
 from schemas.raw_message import RawMessage
 from schemas.topics import MAX_RAW_BYTES
 
