@@ -16,6 +16,7 @@ from processors.rebuild import rebuild
 from processors.refinery import Refinery
 from processors.settings import ProcessSettings
 from runtime import log as logging
+from runtime.faults import Moment, reached
 from runtime.health import health
 from runtime.publisher import Publisher
 from runtime.registry import Devices, Registry
@@ -91,6 +92,7 @@ async def _pump(app: ChunkApp, stream: Any, refinery: Refinery, *, in_flight: in
             event, delivered = await sent.get()
             if delivered is not None:
                 await delivered
+                reached(Moment.BLOCKS_ACKNOWLEDGED)
                 chunk = event.message
                 _offsets(app).processed(chunk.tp, chunk.offset, chunk.generation_id)
             await stream.ack(event)

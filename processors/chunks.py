@@ -13,6 +13,7 @@ These internals of faust-streaming 0.15.3 are overridden; tests/contract/test_fa
   way that undoes it. Upstream: seeks that the fetcher itself makes.
 - `Consumer.ack`, `Consumer._new_offset`, `Consumer._filter_tps_with_pending_acks`, `Consumer._add_gap`: to commit what was
   processed instead of what was acknowledged. Upstream: public manual commits.
+- `Consumer._commit`: the moment after a commit, for tests that kill there. Upstream: a sensor's callback for it.
 - `Schema.compile`: to hand a chunk to the stream undecoded.
 """
 
@@ -25,6 +26,8 @@ from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 from mode.utils.futures import notify
+
+from runtime.faults import Moment, reached
 
 BUFFERS_FULL_SECONDS = 0.01
 
@@ -187,6 +190,11 @@ class ChunkConsumer(Consumer):
     async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:
         if not self._is_chunked(tp):
             await super()._add_gap(tp, offset_from, offset_to)
+
+    async def _commit(self, offsets: Any) -> bool:
+        committed = bool(await super()._commit(offsets))
+        reached(Moment.OFFSETS_COMMITTED)
+        return committed
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
         """Nothing of the old assignment may be committed under a new one."""

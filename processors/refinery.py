@@ -11,6 +11,7 @@ import structlog
 from processors import metrics
 from processors.dedupe import Window
 from processors.refine import RawRecord, Source, blocks, dead_letter, refine
+from runtime.faults import Moment, reached
 from runtime.publisher import Overloaded
 from runtime.registry import Devices
 from schemas.codec import encode
@@ -151,6 +152,7 @@ class Refinery:
         return True
 
     async def _emit(self, records: Sequence[RawRecord], source: Source, window: Window) -> Awaitable[Any]:
+        reached(Moment.CHUNK_TAKEN)
         began = time.perf_counter()
         before = window.now
         rows = refine(records, source, window, self._devices)
@@ -177,6 +179,7 @@ class Refinery:
             )
             for span, data in whole
         ]
+        reached(Moment.BLOCKS_SENT)
         return asyncio.gather(*sent)
 
     async def _send(self, topic: str, value: bytes, **options: Any) -> asyncio.Future[None]:

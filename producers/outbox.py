@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Protocol
 
+from runtime.faults import Moment, reached
 from runtime.publisher import Publisher
 from schemas.codec import encode
 from schemas.raw_message import IDENTITY_HEADER, RawMessage
@@ -31,10 +32,12 @@ class KafkaOutbox:
 
     async def put(self, messages: Iterable[RawMessage]) -> None:
         """See `Outbox.put`."""
+        reached(Moment.EDGE_RECEIVED)
         sent = [self._send(message) for message in messages]
         for outcome in await asyncio.gather(*sent, return_exceptions=True):
             if outcome is not None:
                 raise outcome
+        reached(Moment.EDGE_ACKNOWLEDGED)
 
     async def _send(self, message: RawMessage) -> None:
         # A coroutine, so that a full queue is one more outcome and the messages before it are still waited for.

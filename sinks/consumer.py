@@ -9,6 +9,7 @@ import pyarrow as pa
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
+from runtime.faults import Moment, reached
 from schemas.reading_block import NotABlock, Span, decode
 from schemas.topics import READINGS
 from sinks import kafka_errors, metrics
@@ -185,9 +186,13 @@ class BlockConsumer:
         replayed = partition.progress.pending is not None
         batch, after = partition.batch(rows=self._settings.batch_rows, size=self._settings.batch_bytes)
         before = msgspec.structs.replace(partition.progress, pending=(batch.first, batch.last))
+        reached(Moment.BATCH_GATHERED)
         self._commit(partition, batch.first, before)
+        reached(Moment.RANGE_RECORDED)
         self._store(partition, batch)
+        reached(Moment.BATCH_STORED)
         self._commit(partition, batch.last + 1, after)
+        reached(Moment.BATCH_COMMITTED)
         partition.done(batch, after)
         metrics.BATCHES.inc()
         metrics.REPLAYED.inc(int(replayed))

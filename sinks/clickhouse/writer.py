@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from runtime.faults import Moment, reached
 from sinks import metrics
 from sinks.clickhouse.client import translated
 from sinks.clickhouse.tables import tables
@@ -40,6 +41,7 @@ class ClickHouseSink:
         """See `sinks.sink.Sink.write`."""
         for name, rows in tables(batch).items():
             self.insert(name, rows, self.token(batch, name))
+            reached(Moment.TABLE_INSERTED)
 
     def token(self, batch: Batch, table: str) -> str:
         """Names one block for ever: Kafka's topic id, because a topic that was created anew counts from 0 again."""
