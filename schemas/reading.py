@@ -23,6 +23,15 @@ class Kind(StrEnum):
     JSON = "json"
 
 
+class Feature(StrEnum):
+    """What a value is about: the same quantity of another feature is another one."""
+
+    TELEMETRY = "telemetry"
+    """What the device measures."""
+    ATTRIBUTES = "attributes"
+    """What the device says about itself, valid until it says otherwise."""
+
+
 class Reading(msgspec.Struct, frozen=True, gc=False):
     """One typed value.
 
@@ -39,9 +48,18 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     number: float
     integer: int
     text: str
+    feature: Feature = Feature.TELEMETRY
 
 
-def reading(quantity: str, value: Any, measured_at: int, *, sensor: str = "", unit: str = "") -> Reading:
+def reading(
+    quantity: str,
+    value: Any,
+    measured_at: int,
+    *,
+    sensor: str = "",
+    unit: str = "",
+    feature: Feature = Feature.TELEMETRY,
+) -> Reading:
     """Type a parsed JSON value without loss.
 
     An integer beyond 64 bits and a float without a finite value keep their digits as a string; objects and arrays keep
@@ -61,4 +79,4 @@ def reading(quantity: str, value: Any, measured_at: int, *, sensor: str = "", un
         case _:
             typed = (Kind.STRING, 0.0, 0, str(value))
     kind, number, integer, text = typed
-    return Reading(quantity, sensor, unit, measured_at, kind, number, integer, text)
+    return Reading(quantity, sensor, unit, measured_at, kind, number, integer, text, feature)

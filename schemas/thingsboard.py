@@ -4,12 +4,12 @@ The edge asks whether a body will do, the normaliser what is in it: the same cod
 """
 
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from typing import Any, NamedTuple
 
 import msgspec
 
 from schemas.lenient_json import DEPTH, NotJson, Number, parse
+from schemas.reading import Feature
 from schemas.thingsboard_values import NoTime, Value, milliseconds, value_of
 
 
@@ -23,14 +23,6 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     ts: int | None
     """Milliseconds since 1970, 64 bits; None where the server's clock counts."""
     values: Mapping[str, Value]
-
-
-class Feature(StrEnum):
-    """Which call of the device API a body came by."""
-
-    TELEMETRY = "telemetry"
-    ATTRIBUTES = "attributes"
-    """What the device says about itself, valid until it says otherwise."""
 
 
 class Untyped(NamedTuple):

@@ -18,6 +18,7 @@ from msgraph_beta.generated.workplace.sensor_devices.ingest_telemetry.ingest_tel
 
 from headrace.demo.errors import DemoError
 from headrace.demo.ledger import REPEATED, Ledger
+from schemas.reading import Feature
 
 AT_ONCE = 4
 DEVICES_A_REQUEST = 20
@@ -58,7 +59,10 @@ async def _conversation(
         async with turns:
             await _post(good, items)
             ledger.accept(
-                ((item.device_id, "peopleCount", "peopleCount", float(item.int_value)) for item in items),
+                (
+                    (item.device_id, Feature.TELEMETRY, "peopleCount", "peopleCount", float(item.int_value))
+                    for item in items
+                ),
                 messages=len(items),
             )
             if random.random() < REPEATED:

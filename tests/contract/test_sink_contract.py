@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 import pytest_asyncio
 
-from schemas.reading import EARLIEST_US, INT64_MAX, INT64_MIN, LATEST_US, Kind, reading
+from schemas.reading import EARLIEST_US, INT64_MAX, INT64_MIN, LATEST_US, Feature, Kind, reading
 from schemas.reading_block import READING, SCHEMA, Fate, MessageRow
 from sinks.clickhouse import canary
 from sinks.clickhouse.client import connect
@@ -40,13 +40,13 @@ class Store(Protocol):
         """Offset, reason, error, body."""
 
     def readings(self) -> Rows:
-        """Offset, position, quantity, instant, kind, number, integer, text."""
+        """Offset, position, quantity, instant, kind, number, integer, text, feature."""
 
     def minutes(self) -> Rows:
-        """Quantity, minute, count, sum, least, greatest, last."""
+        """Quantity, minute, count, sum, least, greatest, last, feature."""
 
     def latest(self) -> Rows:
-        """Quantity, instant, kind, number, integer, text."""
+        """Quantity, instant, kind, number, integer, text, feature."""
 
 
 class MemoryStore:
@@ -74,7 +74,7 @@ class MemoryStore:
 
     def readings(self) -> Rows:
         """See `Store`."""
-        names = ("quantity", "measured_at", "kind", "number", "integer", "text")
+        names = ("quantity", "measured_at", "kind", "number", "integer", "text", "feature")
         return sorted(
             (row["offset"], position, *(value[name] for name in names))
             for row in self._messages()
@@ -83,24 +83,29 @@ class MemoryStore:
 
     def minutes(self) -> Rows:
         """See `Store`."""
-        groups: dict[tuple[str, int], Rows] = {}
-        for offset, position, quantity, at, kind, number, *_ in self.readings():
+        groups: dict[tuple[str, int, str], Rows] = {}
+        for offset, position, quantity, at, kind, number, *_, feature in self.readings():
             if kind in {Kind.BOOL, Kind.INT64, Kind.FLOAT64}:
-                groups.setdefault((quantity, at // MINUTE * MINUTE), []).append(
+                groups.setdefault((quantity, at // MINUTE * MINUTE, feature), []).append(
                     (at, offset, position, number)
                 )
-        numbers = {key: [row[-1] for row in rows] for key, rows in groups.items()}
-        return sorted(
-            (*key, len(found), sum(found), min(found), max(found), max(groups[key])[-1])
-            for key, found in numbers.items()
-        )
+        rows = []
+        for (quantity, minute, feature), found in sorted(groups.items()):
+            numbers = [number for *_, number in found]
+            extremes = (min(numbers), max(numbers), max(found)[-1])
+            rows.append((quantity, minute, len(numbers), sum(numbers), *extremes, feature))
+        return rows
 
     def latest(self) -> Rows:
         """See `Store`."""
-        newest: dict[str, tuple[Any, ...]] = {}
-        for offset, position, quantity, at, *value in self.readings():
-            newest[quantity] = max(newest.get(quantity, ()), (at, offset, position, *value))
-        return sorted((quantity, at, *value) for quantity, (at, _, _, *value) in newest.items())
+        newest: dict[tuple[str, str], tuple[Any, ...]] = {}
+        for offset, position, quantity, at, *value, feature in self.readings():
+            key = (quantity, feature)
+            newest[key] = max(newest.get(key, ()), (at, offset, position, *value))
+        return [
+            (quantity, at, *value, feature)
+            for (quantity, feature), (at, _, _, *value) in sorted(newest.items())
+        ]
 
 
 def _plain(messages: Any) -> Any:
@@ -141,21 +146,22 @@ class ClickHouseStore:
     def readings(self) -> Rows:
         """See `Store`."""
         return self._rows(
-            "SELECT origin_offset, position, quantity, toUnixTimestamp64Micro(measured_at), kind, number, integer, text"
+            "SELECT origin_offset, position, quantity, toUnixTimestamp64Micro(measured_at), kind, number, integer, text, feature"
             " FROM readings ORDER BY origin_offset, position"
         )
 
     def minutes(self) -> Rows:
         """See `Store`."""
         return self._rows(
-            "SELECT quantity, toUnixTimestamp64Micro(toDateTime64(minute, 6, 'UTC')), count, sum, least, greatest, last"
-            " FROM readings_1m ORDER BY quantity, minute"
+            "SELECT quantity, toUnixTimestamp64Micro(toDateTime64(minute, 6, 'UTC')), count, sum, least, greatest, last, feature"
+            " FROM readings_1m ORDER BY quantity, minute, feature"
         )
 
     def latest(self) -> Rows:
         """See `Store`."""
         return self._rows(
-            "SELECT quantity, toUnixTimestamp64Micro(measured_at), kind, number, integer, text FROM latest ORDER BY quantity"
+            "SELECT quantity, toUnixTimestamp64Micro(measured_at), kind, number, integer, text, feature"
+            " FROM latest ORDER BY quantity, feature"
         )
 
 
@@ -272,8 +278,8 @@ def test_a_value_keeps_its_type(store: Store, value: object, kind: str, stored: 
     at = NOW_MS * 1000
     store.sink.write(batch([message(0, reading("q", value, at))]))
 
-    assert store.readings() == [(0, 0, "q", at, kind, *stored)]
-    assert store.latest() == [("q", at, kind, *stored)]
+    assert store.readings() == [(0, 0, "q", at, kind, *stored, Feature.TELEMETRY)]
+    assert store.latest() == [("q", at, kind, *stored, Feature.TELEMETRY)]
 
 
 @pytest.mark.parametrize("at", [EARLIEST_US, -1, 0, -MINUTE, MINUTE - 1, 4_294_967_296_000_000, LATEST_US])
@@ -301,7 +307,7 @@ def test_a_minute_has_its_extremes_and_its_last(store: Store):
     store.sink.write(batch([message(0, reading("q", 5, at + 9), reading("q", -7, at + 3))]))
     store.sink.write(batch([message(1, reading("q", 1, at + 4))], first=1))
 
-    assert store.minutes() == [("q", at, 3, -1.0, -7.0, 5.0, 5.0)]
+    assert store.minutes() == [("q", at, 3, -1.0, -7.0, 5.0, 5.0, Feature.TELEMETRY)]
 
 
 def test_the_latest_is_the_newest_measurement(store: Store):
@@ -310,7 +316,20 @@ def test_the_latest_is_the_newest_measurement(store: Store):
     store.sink.write(batch([message(0, reading("q", 1, at), reading("q", "last", at))]))
     store.sink.write(batch([message(1, reading("q", 3, at - 1))], first=1))
 
-    assert store.latest() == [("q", at, "string", 0.0, 0, "last")]
+    assert store.latest() == [("q", at, "string", 0.0, 0, "last", Feature.TELEMETRY)]
+
+
+def test_features_do_not_mix(store: Store):
+    """An attribute has minutes and a latest value of its own beside telemetry of the same name and instant."""
+    at = NOW_MS * 1000 // MINUTE * MINUTE
+    readings = [reading("q", number, at, feature=feature) for number, feature in enumerate(Feature)]
+    store.sink.write(batch([message(0, *readings)]))
+
+    assert [(row[2], row[3], row[-1]) for row in store.minutes()] == [
+        (1, 1.0, "attributes"),
+        (1, 0.0, "telemetry"),
+    ]
+    assert [(row[4], row[-1]) for row in store.latest()] == [(1, "attributes"), (0, "telemetry")]
 
 
 def test_an_empty_batch_is_written(store: Store):

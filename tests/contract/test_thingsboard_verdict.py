@@ -11,7 +11,8 @@ from producers.coap.dialect import Arrival
 from producers.coap.refusal import Refused
 from producers.coap.thingsboard import ThingsBoard
 from schemas.dead_letter import Reason
-from schemas.thingsboard import Entry, Feature, NotTelemetry, entries
+from schemas.reading import Feature
+from schemas.thingsboard import Entry, NotTelemetry, entries
 from tests.support.coap import device, fleet
 
 SCALARS = (

@@ -1,12 +1,13 @@
 import contextlib
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.reading import EARLIEST_US, LATEST_US, Reading, reading
+from schemas.reading import EARLIEST_US, LATEST_US, Feature, Reading, reading
 from schemas.reading_block import READING, SCHEMA, Fate, MessageRow, NotABlock, Span, decode, encode
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -20,6 +21,7 @@ READINGS = st.builds(
     st.integers(EARLIEST_US, LATEST_US),
     sensor=TEXT,
     unit=TEXT,
+    feature=st.sampled_from(Feature),
 )
 ROWS = st.builds(
     MessageRow,
@@ -108,6 +110,28 @@ def test_a_block_without_a_later_column_still_decodes(column):
     older = block.drop_columns([column])
 
     assert [None] == decode(written(older)).column(column).to_pylist()
+
+
+def test_readings_from_before_there_were_features_are_telemetry():
+    """A block whose readings have no feature yet reads as it was meant, message by message."""
+    rows = [ROW, without_readings(ROW), ROW]
+    block = decode(encode(rows))
+    index = block.schema.get_field_index("readings")
+    older = block.set_column(index, "readings", without_features(block.column(index)))
+
+    assert rows == rows_of(decode(written(older)))
+
+
+def without_readings(row: MessageRow) -> MessageRow:
+    """The same message with nothing in it."""
+    return msgspec.structs.replace(row, readings=[])
+
+
+def without_features(readings: pa.ListArray) -> pa.ListArray:
+    """The nested column as it was before readings had a feature."""
+    fields = [field for field in READING if field.name != "feature"]
+    nested = [readings.values.field(field.name) for field in fields]
+    return pa.ListArray.from_arrays(readings.offsets, pa.StructArray.from_arrays(nested, fields=fields))
 
 
 def test_a_block_with_plain_strings_still_decodes():
