@@ -109,6 +109,11 @@ class CoapSettings(Section, env_prefix="HEADRACE_COAP__"):
     dtls_port: int = 5684
     certificate: str = Field("", description="PEM file of the server's chain; without it there is no coaps.")
     private_key: str = Field("", description="PEM file of the key that belongs to it.")
+    certificate_refresh: float = Field(
+        60.0,
+        gt=0,
+        description="Seconds between two looks whether the certificate or the authorities were renewed.",
+    )
     tenant: str = Field(
         "", description="Whose devices a pre-shared key or a certificate of an authority speaks for."
     )

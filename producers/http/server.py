@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.resources import files
+from pathlib import Path
 
 import structlog
 import uvloop
@@ -21,8 +22,9 @@ from producers.http.refusal import Refusal
 from producers.http.tls import ServerCertificate
 from producers.http.verifier import Verifier
 from producers.limits import Limits
-from producers.metrics import SECONDS, Outcome, count
+from producers.metrics import SECONDS, Credential, Outcome, count
 from producers.outbox import KafkaOutbox, Outbox
+from producers.renewal import Renewal
 from producers.settings import EdgeSettings, HttpSettings
 from runtime import log as logging
 from runtime.health import health
@@ -197,10 +199,10 @@ async def serving(app: web.Application, settings: HttpSettings, *, grace: float)
     async with AsyncExitStack() as stack:
         context = None
         if settings.certificate:
-            certificate = ServerCertificate(
-                settings.certificate, settings.private_key, every=settings.certificate_refresh
-            )
-            await stack.enter_async_context(certificate.kept())
+            files = Path(settings.certificate), Path(settings.private_key)
+            renewal = Renewal(Credential.CERTIFICATE, files, every=settings.certificate_refresh)
+            certificate = ServerCertificate(*files)
+            await stack.enter_async_context(renewal.kept(certificate.load))
             context = certificate.context
         yield await stack.enter_async_context(
             listening(app, settings.host, settings.port, grace=grace, tls=context)
