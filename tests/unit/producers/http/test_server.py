@@ -21,7 +21,8 @@ from runtime.publisher import Broken, Overloaded, PublishError, TooLarge, Undeli
 from schemas.topics import RAW_TOPICS
 from tests.support.edge import Edge, edge
 from tests.support.fakes import MemoryOutbox
-from tests.support.issuer import AUDIENCES, ISSUER, key_file, token
+from tests.support.issuer import AUDIENCES, ISSUER, KeyServer, key_file, token
+from tests.support.processes import until
 
 AUTHORISED = {"Authorization": "Bearer dummy-token", "Content-Type": "application/json"}
 ITEM = {"deviceId": "d", "sensorType": "heartbeat", "boolValue": True, "timestamp": "2021-03-31T09:36:05Z"}
@@ -263,6 +264,23 @@ async def test_tokens_of_an_issuer_are_taken(dialect: str, tmp_path: Path):
     assert {message.tenant for message in outbox.messages} == {"contoso"}
     assert body["error"]["code"] == {"graph": "accessDenied", "digital_twins": "Forbidden"}[dialect]
     assert difference(before, counted())[dialect, "unauthorised"] == 2
+
+
+async def test_a_hanging_key_set_delays_no_request():
+    """While a periodic look at the key set hangs, requests with tokens nobody has seen yet are judged by the keys at hand."""
+    outbox, issuer = MemoryOutbox(), KeyServer("ec-1")
+    async with issuer.listening() as url:
+        settings = {"jwks": url, "jwks_refresh": 0.01, "issuer": ISSUER, "audiences": AUDIENCES}
+        async with edge(outbox, **settings) as served:
+            issuer.answering.clear()
+            asked = issuer.asked
+            await until(lambda: issuer.asked > asked)
+            for number in range(20):
+                good = await send(served, "graph", Authorization=f"Bearer {token(jti=str(number))}")
+                forged = await send(served, "graph", Authorization=f"Bearer {token(signer='ec-2')}")
+                assert (good.status, forged.status) == (204, 401)
+            assert issuer.asked == asked + 1
+            assert not issuer.answering.is_set()
 
 
 async def test_no_token_is_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
