@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 
 class Outcome(StrEnum):
@@ -44,6 +44,10 @@ SECONDS = Histogram(
     "From the whole request to its answer.",
     ["dialect"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+CONNECTIONS = Gauge("headrace_edge_connections", "HTTP connections that are open.")
+EVICTED = Counter(
+    "headrace_edge_connections_evicted", "HTTP connections that were closed to make room for another."
 )
 RENEWALS = Counter(
     "headrace_edge_renewals",

@@ -54,6 +54,21 @@ class HttpSettings(Section, env_prefix="HEADRACE_HTTP__"):
     max_body_bytes: int = Field(
         1 << 20, description="The largest body; Digital Twins takes 32 KiB whatever this says."
     )
+    max_connections: int = Field(
+        1000,
+        gt=0,
+        description="Connections at once; half a MiB each at worst, 10 KiB as a rule. Beyond it the one goes that was silent "
+        "longest.",
+    )
+    idle_timeout: float = Field(
+        75.0,
+        gt=0,
+        description="Seconds that a connection may take to send the line and the headers of its next request, and to take "
+        "the answers that wait for it.",
+    )
+    body_timeout: float = Field(
+        60.0, gt=0, description="Seconds that the body of a request may take before the client hears 408."
+    )
     jwks: str = Field(
         "",
         repr=False,
