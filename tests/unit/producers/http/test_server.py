@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +172,24 @@ async def test_deflate_is_taken_too():
     async with edge(MemoryOutbox()) as served:
         answer = await send(served, "graph", zlib.compress(GRAPH), Content_Encoding="deflate")
     assert answer.status == 204
+
+
+@pytest.mark.parametrize(("size", "status"), [(1, 204), (2 << 20, 413)])
+async def test_a_body_of_untold_length_is_taken(size: int, status: int):
+    """A body that comes in chunks is taken, and limited, like one that says its length."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield GRAPH[:40]
+        yield GRAPH[40:]
+        yield b" " * size
+
+    outbox = MemoryOutbox()
+    async with edge(outbox) as served:
+        answer = await served.client.post(
+            "/beta/workplace/sensorDevices/ingestTelemetry", data=pieces(), headers=AUTHORISED
+        )
+    assert answer.status == status
+    assert len(outbox.messages) == (2 if status == 204 else 0)
 
 
 async def test_request_ids_are_echoed():
