@@ -177,6 +177,27 @@ def decode(data: bytes) -> pa.RecordBatch:
         raise NotABlock(f"not a block of readings: {error}") from error
 
 
+def select(data: bytes, names: Sequence[str]) -> pa.RecordBatch:
+    """A few columns of one record batch, the rest unread, from bytes that any released version wrote.
+
+    Raises:
+        NotABlock: as `decode` does, as far as these columns show it.
+
+    """
+    try:
+        with pa.ipc.open_stream(data) as reader:
+            found = reader.schema
+        fields = [found.get_field_index(name) for name in names]
+        options = pa.ipc.IpcReadOptions(included_fields=[field for field in fields if field >= 0])
+        with pa.ipc.open_stream(data, options=options) as reader:
+            (batch,) = reader
+        batch.validate(full=True)
+        columns = [_column(batch, SCHEMA.field(name)) for name in names]
+        return pa.RecordBatch.from_arrays(columns, names=list(names))
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise NotABlock(f"not a block of readings: {error}") from error
+
+
 def _column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
     index = batch.schema.get_field_index(field.name)
     if index < 0:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.reading import EARLIEST_US, LATEST_US, Feature, Reading, reading
-from schemas.reading_block import READING, SCHEMA, Fate, MessageRow, NotABlock, Span, decode, encode
+from schemas.reading_block import READING, SCHEMA, Fate, MessageRow, NotABlock, Span, decode, encode, select
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -209,3 +209,31 @@ def test_a_record_without_headers_is_refused():
     """A record that somebody else put on the topic is no block."""
     with pytest.raises(NotABlock):
         Span.of(None)
+
+
+def test_a_few_columns_are_those_of_the_whole():
+    """What is selected is what decoding everything would give, in the order that was asked for."""
+    data = encode([ROW, ROW])
+    chosen = select(data, ("identity", "offset", "fate"))
+
+    assert ["identity", "offset", "fate"] == chosen.schema.names
+    assert decode(data).select(["identity", "offset", "fate"]).to_pylist() == chosen.to_pylist()
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", encode([ROW])[:-200]])
+def test_a_few_columns_of_garbage_are_no_block(damage):
+    """What is no block has no columns either."""
+    with pytest.raises(NotABlock):
+        select(damage, ("identity", "offset"))
+
+
+def test_a_column_that_a_release_did_not_know_is_empty():
+    """A block without a column that is asked for gives nulls for it."""
+    batch = decode(encode([ROW])).select(["offset", "identity"])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+
+    assert [{"offset": 41, "fate": None}] == select(
+        sink.getvalue().to_pybytes(), ("offset", "fate")
+    ).to_pylist()
