@@ -8,7 +8,7 @@ from schemas.dead_letter import Reason
 from schemas.raw_message import Attribute, RawMessage
 from schemas.reading import Feature, Kind, Reading, reading
 from schemas.thingsboard import entries
-from schemas.thingsboard_values import Json, Value
+from schemas.thingsboard_values import Json
 
 
 def readings(raw: RawMessage) -> Iterator[Reading]:
@@ -27,10 +27,7 @@ def readings(raw: RawMessage) -> Iterator[Reading]:
     for entry in found:
         measured_at = raw.received_at if entry.ts is None else storable(entry.ts * 1000)
         for key, value in entry.values.items():
-            yield _reading(key, value, measured_at, feature)
-
-
-def _reading(key: str, value: Value, measured_at: int, feature: Feature) -> Reading:
-    if isinstance(value, Json):
-        return Reading(key, "", "", measured_at, Kind.JSON, 0.0, 0, value.text, feature)
-    return reading(key, value, measured_at, feature=feature)
+            if type(value) is Json:
+                yield Reading(key, "", "", measured_at, Kind.JSON, 0.0, 0, value.text, feature)
+            else:
+                yield reading(key, value, measured_at, feature=feature)
