@@ -43,10 +43,12 @@ def records(kafka: KafkaSettings, topic: str, partition: int, first: int, end: i
     try:
         consumer.assign([TopicPartition(topic, partition, first)])
         while True:
-            found: Sequence[_Message] = consumer.consume(1000, SILENCE_SECONDS)
-            if not found:
+            next_one: _Message = consumer.poll(SILENCE_SECONDS)
+            if next_one is None:
                 raise Unjudged(f"no record of {topic} [{partition}] for {SILENCE_SECONDS} s")
-            for message in found:
+            # What was fetched with it; to ask for a number with a timeout would wait until there are so many.
+            fetched: Sequence[_Message] = consumer.consume(1000, 0)
+            for message in (next_one, *fetched):
                 if message.error() is not None:
                     _judge(message.error(), f"{topic} [{partition}]")
                     return

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -17,6 +15,10 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from headrace.stack.stack import Stack
+from headrace.verify.findings import Origin
+from headrace.verify.page import Emitted, Page
+from headrace.verify.run import run
+from headrace.verify.storage import Storage
 from processors.dedupe import Window
 from processors.refine import Source, blocks, refine
 from runtime.registry import DeviceTable
@@ -27,11 +29,12 @@ from schemas.topics import READINGS
 from sinks.progress import Progress
 from tests.support.processes import stack_settings, until
 from tests.support.raw import Raw, garbage, message, record
+from tests.support.verify import verify
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TOPIC = "raw-thingsboard"
-PARTITIONS = 16
+PARTITIONS = 24
 """Each test has one of its own."""
 _numbers = count()
 
@@ -43,6 +46,7 @@ class Line:
     stack: Stack
     partition: int
     clickhouse: Any
+    capsys: pytest.CaptureFixture[str]
     log: list[Raw] = field(default_factory=list)
     window: Window = field(default_factory=lambda: Window(seconds=3600))
 
@@ -97,10 +101,11 @@ class Line:
             statement.replace("MINE", f"dialect = 'thingsboard' AND origin_partition = {self.partition}")
         )
 
-    async def verified(self, *options: str) -> "Verified":
+    async def verified(self) -> "Verified":
         """What the command finds of this partition."""
-        code, output = await verify(self.stack, "--topic", TOPIC, "--json", *options)
-        (mine,) = [each for each in json.loads(output)["partitions"] if each["partition"] == self.partition]
+        code = await asyncio.to_thread(run, [TOPIC], since=None, as_json=True, limit=10)
+        output = json.loads(self.capsys.readouterr().out)
+        (mine,) = [each for each in output["partitions"] if each["partition"] == self.partition]
         return Verified(code, mine)
 
 
@@ -138,6 +143,13 @@ def consumed(bootstrap: str, start: TopicPartition) -> list[Raw]:
         consumer.close()
 
 
+def delete_until(bootstrap: str, end: TopicPartition) -> None:
+    """Delete the records before an offset, as retention does."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for done in admin.delete_records([end]).values():
+        done.result(30)
+
+
 def progress(bootstrap: str, partition: int) -> Progress:
     """What the sink committed."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "headrace-sink"})
@@ -146,18 +158,6 @@ def progress(bootstrap: str, partition: int) -> Progress:
         return Progress.decode(found.metadata)
     finally:
         consumer.close()
-
-
-async def verify(stack: Stack, *options: str, **environment: str) -> tuple[int | None, str]:
-    """Exit code and output of the command, as an operator runs it."""
-    where = {"HEADRACE_KAFKA__BOOTSTRAP": stack.bootstrap, "HEADRACE_CLICKHOUSE__URL": stack.clickhouse_url}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "headrace", "verify", *options),
-        env=os.environ | where | environment,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await process.communicate()
-    return process.returncode, output.decode()
 
 
 def some(number: int = 20) -> list[Raw]:
@@ -175,9 +175,11 @@ async def _stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stac
 
 
 @pytest.fixture(name="line")
-def _line(stack: Stack) -> Line:
+def _line(stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Line:
+    monkeypatch.setenv("HEADRACE_KAFKA__BOOTSTRAP", stack.bootstrap)
+    monkeypatch.setenv("HEADRACE_CLICKHOUSE__URL", stack.clickhouse_url)
     client = clickhouse_connect.get_client(dsn=stack.clickhouse_url, autogenerate_session_id=False)
-    return Line(stack, next(_numbers), client)
+    return Line(stack, next(_numbers), client, capsys)
 
 
 async def test_what_is_in_order_is_clean(line: Line):
@@ -193,7 +195,7 @@ async def test_what_is_in_order_is_clean(line: Line):
 async def test_re_emissions_are_clean(line: Line):
     """Blocks that a processor emitted again, with other borders, are no finding."""
     await line.flow(some(20))
-    again = Line(line.stack, line.partition, line.clickhouse, line.log)
+    again = Line(line.stack, line.partition, line.clickhouse, line.capsys, line.log)
     again.emit([*again.rows(0, 14)][7:])
     again.emit(again.rows(15, 19))
 
@@ -243,6 +245,28 @@ async def test_damage_in_clickhouse_is_named(line: Line, statement: str, kind: s
 
     offset = 19 if "dead_letters" in statement else 7
     assert (1, [(kind, offset)]) == (verified.code, verified.found)
+
+
+async def test_sums_tell_which_pages_to_look_at(line: Line):
+    """What Python expects of a page is what ClickHouse sums up, until one reading takes the place of another."""
+    line.accept(some(20))
+    rows = line.rows(0, 19)
+    line.emit(rows)
+    await line.stored(19)
+    origin = Origin(topic=TOPIC, topic_id=line.source.topic_id, partition=line.partition)
+    emitted = {
+        row.offset: Emitted(row.fate, row.identity, len(row.readings), row.received_at) for row in rows
+    }
+    storage = Storage(line.clickhouse, {origin: (2, 19)})
+    page = Page(first=2, last=19, emitted={offset: row for offset, row in emitted.items() if offset >= 2})
+
+    storage.sum()
+    before = storage.agrees(origin, page)
+    line.damage("DELETE FROM readings WHERE MINE AND origin_offset = 7 AND position = 1")
+    line.damage("INSERT INTO readings SELECT * FROM readings WHERE MINE AND origin_offset = 7")
+    storage.sum()
+
+    assert (True, False) == (before, storage.agrees(origin, page))
 
 
 async def test_a_message_that_was_left_out_is_named(line: Line):
@@ -306,11 +330,7 @@ async def test_a_duplicate_of_nothing_is_named(line: Line):
 async def test_retention_is_no_finding(line: Line):
     """What retention deleted from the raw log is not judged, and a duplicate of it is counted as such."""
     await line.flow(some(20))
-    deleted = AdminClient({"bootstrap.servers": line.stack.bootstrap}).delete_records(
-        [TopicPartition(TOPIC, line.partition, 5)]
-    )
-    for done in deleted.values():
-        await asyncio.to_thread(done.result, 30)
+    await asyncio.to_thread(delete_until, line.stack.bootstrap, TopicPartition(TOPIC, line.partition, 5))
 
     verified = await line.verified()
 
@@ -321,11 +341,7 @@ async def test_blocks_that_retention_deleted_are_no_finding(line: Line):
     """What retention deleted from `readings` is not judged, and the operator is told from where on."""
     await line.flow(some(20))
     await line.flow(some(4))
-    deleted = AdminClient({"bootstrap.servers": line.stack.bootstrap}).delete_records(
-        [TopicPartition(READINGS, line.partition, 1)]
-    )
-    for done in deleted.values():
-        await asyncio.to_thread(done.result, 30)
+    await asyncio.to_thread(delete_until, line.stack.bootstrap, TopicPartition(READINGS, line.partition, 1))
 
     verified = await line.verified()
 

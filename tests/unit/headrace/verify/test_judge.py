@@ -110,62 +110,62 @@ def test_a_world_in_order_is_clean(messages, page):
 
 
 def lose_emission(w: World) -> None:
-    """Undo."""
+    """No block has the message."""
     del w.emitted[3], w.rows[3]
 
 
 def lose_row(w: World) -> None:
-    """Undo."""
+    """No row of `messages`."""
     del w.stored[3]
 
 
 def store_twice(w: World) -> None:
-    """Undo."""
+    """Two rows of `messages`."""
     w.stored[3] = msgspec.structs.replace(w.stored[3], rows=2)
 
 
 def come_from_nowhere(w: World) -> None:
-    """Undo."""
+    """No edge accepted it."""
     del w.accepted[3]
 
 
 def change_fate(w: World) -> None:
-    """Undo."""
+    """`messages` says that it was a duplicate."""
     w.stored[3] = msgspec.structs.replace(w.stored[3], fate="duplicate")
 
 
 def change_identity(w: World) -> None:
-    """Undo."""
+    """`messages` names another message."""
     w.stored[3] = msgspec.structs.replace(w.stored[3], identity=bytes(15) + b"?")
 
 
 def change_content(w: World) -> None:
-    """Undo."""
+    """The raw log holds another message."""
     w.accepted[3] = msgspec.structs.replace(w.accepted[3], identity=bytes(15) + b"?")
 
 
 def miscount(w: World) -> None:
-    """Undo."""
+    """`messages` counts more readings."""
     w.stored[3] = msgspec.structs.replace(w.stored[3], readings=5)
 
 
 def lose_reading(w: World) -> None:
-    """Undo."""
+    """One row of `readings` less."""
     del w.rows[3][1]
 
 
 def repeat_reading(w: World) -> None:
-    """Undo."""
+    """One row of `readings` twice."""
     w.rows[3][1] += 1
 
 
 def add_reading(w: World) -> None:
-    """Undo."""
+    """A row of `readings` that no block has."""
     w.rows[3][7] += 1
 
 
 def add_letter(w: World) -> None:
-    """Undo."""
+    """A row of `dead_letters` for a message that is none."""
     w.letters[3] = 1
 
 
