@@ -9,6 +9,7 @@ from headrace.verify.errors import Unjudged
 from headrace.verify.page import UNKNOWN, Accepted
 from runtime.settings import KafkaSettings
 from schemas.codec import Undecodable, decode
+from schemas.identity import IDENTITY_BYTES
 from schemas.raw_message import IDENTITY_HEADER, RawMessage
 
 SILENCE_SECONDS = 60
@@ -95,7 +96,7 @@ class RawLog:
 def _identity(message: _Message) -> bytes:
     """As the edge wrote it beside the message; if it did not, of what the message says."""
     for name, value in message.headers() or ():
-        if name == IDENTITY_HEADER and value:
+        if name == IDENTITY_HEADER and value and len(value) == IDENTITY_BYTES:
             return bytes(value)
     try:
         return decode(RawMessage, message.value() or b"").identity()

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from schemas.identity import IDENTITY_BYTES
 from schemas.reading_block import Fate
 
 PAGE = 50_000
 """Offsets of a page. Pages begin at multiples of it, so that ClickHouse can count by page."""
 
-UNKNOWN = bytes(16)
+UNKNOWN = bytes(IDENTITY_BYTES)
 """The identity of a record that cannot be decoded."""
 
 _UINT64 = (1 << 64) - 1

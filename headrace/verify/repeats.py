@@ -20,7 +20,7 @@ class Repeats:
     """Follows one raw partition in the order of its log.
 
     The promise: a message is dropped if the same was kept within the window before it, and not dropped if none was within
-    the window and a quarter. In between both are right. Memory: about 250 bytes for each message kept within that time.
+    the window and a quarter. In between both are right. Time is the log's: the newest timestamp so far. Memory: about 250 bytes for each message kept within that time.
 
     Args:
         seconds: the window.
@@ -46,7 +46,7 @@ class Repeats:
             return Verdict.RIGHT
         before = self._kept.get(identity)
         if fate is Fate.STORED:
-            self._kept[identity] = logged_at
+            self._kept[identity] = self._now
             self._kept.move_to_end(identity)
             return (
                 Verdict.RIGHT if before is None or self._now - before >= self._window else Verdict.REPEAT_KEPT
@@ -57,7 +57,7 @@ class Repeats:
 
     def _forget(self) -> None:
         while self._kept:
-            identity, logged_at = next(iter(self._kept.items()))
-            if self._now - logged_at <= self._longest:
+            identity, kept_at = next(iter(self._kept.items()))
+            if self._now - kept_at <= self._longest:
                 return
             del self._kept[identity]

@@ -72,15 +72,15 @@ def world(messages: list[tuple[int, int | None, int]]) -> World:
     window, now = Window(seconds=SECONDS), 1_000_000
     for offset, (later, number, count) in enumerate(messages):
         now += later
-        identity = UNKNOWN if number is None else number.to_bytes(16, "big")
+        identity = UNKNOWN if number is None else number.to_bytes(16, "little")
         window.advance(now)
         if number is None:
             fate = Fate.DEAD_LETTER
-        elif window.is_duplicate(identity, offset):
+        elif window.is_duplicate(identity):
             fate = Fate.DUPLICATE
         else:
             fate = Fate.STORED
-            window.remember(identity, offset, now)
+            window.remember(identity)
         readings = count if fate is Fate.STORED else 0
         made.accepted[offset] = Accepted(identity, now)
         made.emitted[offset] = Emitted(fate, identity, readings, now * 1000)
@@ -93,7 +93,9 @@ def world(messages: list[tuple[int, int | None, int]]) -> World:
 
 
 MESSAGES = st.lists(
-    st.tuples(st.integers(0, 4000), st.none() | st.integers(1, 6), st.integers(0, 3)), min_size=1, max_size=40
+    st.tuples(st.integers(-1000, 4000), st.none() | st.integers(1, 6), st.integers(0, 3)),
+    min_size=1,
+    max_size=40,
 )
 
 STEADY = [(1000, number, 2) for number in range(1, 20)]
