@@ -231,6 +231,7 @@ async def test_every_offset_counts_once_while_processors_come_and_go(stack: Stac
             sending = asyncio.create_task(send(600))
             await joined(second)
             await sending
+            await send(200)
             await until(lambda: second.counted("headrace_process_blocks_total") > 0, within=120)
             sending = asyncio.create_task(send(300))
         await sending
