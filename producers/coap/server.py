@@ -88,7 +88,7 @@ async def _dtls(settings: CoapSettings, messages: MessageLayer) -> AsyncIterator
     )
     sock = bound_socket(settings.host, settings.dtls_port)
     _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
-        lambda: DtlsTransport(context, messages.receive, messages.forget, max_sessions=settings.max_sessions),
+        lambda: DtlsTransport(context, messages.receive, max_sessions=settings.max_sessions),
         sock=sock,
     )
     try:
