@@ -57,7 +57,7 @@ def main() -> None:
     try:
         asyncio.run(_run(sys.argv[1], target, sys.stdout))
     except* (KeyboardInterrupt, BrokenPipeError):
-        return  # whoever listened is gone
+        pass  # whoever listened is gone
 
 
 if __name__ == "__main__":
