@@ -31,4 +31,4 @@ def test_a_short_run(tmp_path: Path):
         name: len(series) for name, series in json.loads(samples.read_text())["samples"].items()
     }
     table = done.stdout[done.stdout.index("Resident memory") :].splitlines()
-    assert list(PROCESSES) == [row.split()[0] for row in table[2:6]]
+    assert set(PROCESSES) <= {row.partition(" ")[0] for row in table}
