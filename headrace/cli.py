@@ -7,6 +7,8 @@ import typer
 from pydantic import ValidationError
 
 from headrace import devices, topics
+from headrace.backfill.commands import replay
+from headrace.dead_letters import commands as dead_letters
 from runtime import log
 from runtime.settings import LogSettings
 
@@ -99,6 +101,8 @@ def demo(
     sys.exit(run(messages=messages, fresh=fresh))
 
 
+app.command()(replay)
+app.add_typer(dead_letters.app)
 app.add_typer(devices.app)
 app.add_typer(topics.app)
 
