@@ -78,6 +78,8 @@ def without(stretch: Stretch, present: Present, table: str) -> Stretch:
     """
     if present.count == 0:
         return stretch
+    if present.count == present.from_lowest == present.until_highest:
+        return _between(stretch, stretch.end, stretch.end)
     if present.count == present.from_lowest:
         return _between(stretch, stretch.first, present.lowest)
     if present.count == present.until_highest:

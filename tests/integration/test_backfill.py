@@ -12,10 +12,12 @@ from typing import Any
 import clickhouse_connect
 import pytest
 import pytest_asyncio
+import typer
 from confluent_kafka import Producer
 
+from headrace.backfill.commands import replay
 from headrace.stack.stack import Stack
-from tests.support.commands import Told, headrace
+from tests.support.commands import Told, headrace, invoked
 from tests.support.processes import stack_settings, until
 from tests.support.raw import garbage, message, record
 
@@ -71,15 +73,17 @@ class Plant:
         """Its rows."""
         return int(await asyncio.to_thread(self.client.command, f"SELECT count() FROM {table}"))
 
-    async def replay(self, *arguments: str, **settings: str) -> Told:
+    async def replay(self, *arguments: str) -> Told:
         """`headrace replay …`."""
-        return await headrace(self.stack, "replay", *arguments, **settings)
+        app = typer.Typer()
+        app.command()(replay)
+        return await invoked(app, self.stack, *arguments)
 
     async def killed(self, after: int, folder: Path, *arguments: str) -> Told:
         """The same, killed when a batch is in ClickHouse, and nothing says so."""
         latch = str(folder / f"latch-{after}")
         fault = {"FAULT__MOMENT": "table-inserted", "FAULT__AFTER": str(after), "FAULT__LATCH": latch}
-        told = await self.replay(*arguments, **fault)
+        told = await headrace(self.stack, "replay", *arguments, **fault)
         assert -signal.SIGKILL == told.code, told
         return told
 
