@@ -99,18 +99,22 @@ class Scanner:
         self._consumer.assign([TopicPartition(reach.topic, reach.partition, reach.first)])
         try:
             while True:
-                messages: list[Any] = self._consumer.consume(500, SILENCE_SECONDS)
-                if not messages:
-                    raise ScanFailed(
-                        f"{reach.topic} [{reach.partition}]: nothing from Kafka for {SILENCE_SECONDS} s"
-                    )
-                for message in messages:
+                for message in self._some(reach):
                     if self._is_end(message, reach):
                         return
                     if message.error() is None:
                         yield _record(message)
+                        if message.offset() + 1 >= reach.end:
+                            return
         finally:
             self._consumer.unassign()
+
+    def _some(self, reach: Reach) -> list[Any]:
+        """What is here, once something is: a call for many at once would wait until it has them all."""
+        first = self._consumer.poll(SILENCE_SECONDS)
+        if first is None:
+            raise ScanFailed(f"{reach.topic} [{reach.partition}]: nothing from Kafka for {SILENCE_SECONDS} s")
+        return [first, *self._consumer.consume(500, 0)]
 
     def _partitions(self, topic: str) -> list[int]:
         metadata: Any = self._consumer.list_topics(topic, timeout=SILENCE_SECONDS)
