@@ -51,10 +51,13 @@ class Plant:
 
     async def send(self, count: int) -> None:
         """So many messages to each partition, and as many repeats and garbage between them as there is a tenth."""
+        quantity = f"n-{self.sent}"
         for number in range(count):
             for partition in range(PARTITIONS):
                 name = f"m-{partition}-{self.sent}-{number}"
-                raw = message({"n": number, "padding": PADDING}, device=f"d-{partition}", message_id=name)
+                raw = message(
+                    {quantity: number, "padding": PADDING}, device=f"d-{partition}", message_id=name
+                )
                 some = [record(0, raw)]
                 if number % 10 == 0:
                     some += [record(0, raw), garbage(0)]
@@ -64,10 +67,12 @@ class Plant:
                 self.sent += len(some)
             self._producer.poll(0)
         assert await asyncio.to_thread(self._producer.flush, 60) == 0
-        await until(self._is_stored, within=120)
 
-    async def _is_stored(self) -> bool:
-        return await self.count("messages") >= self.sent
+        async def stored() -> bool:
+            found = await self.count(f"readings WHERE quantity = '{quantity}'")
+            return found == count * PARTITIONS and await self.count("messages") >= self.sent
+
+        await until(stored, within=120)
 
     async def count(self, table: str) -> int:
         """Its rows."""
