@@ -8,6 +8,8 @@ import typer
 from pydantic import ValidationError
 
 from headrace import devices, topics
+from headrace.backfill.commands import replay
+from headrace.dead_letters import commands as dead_letters
 from runtime import log
 from runtime.settings import LogSettings
 from schemas.topics import RAW_TOPICS
@@ -149,6 +151,8 @@ def verify(
     sys.exit(run(wanted, since=begin, as_json=as_json, limit=limit))
 
 
+app.command()(replay)
+app.add_typer(dead_letters.app)
 app.add_typer(devices.app)
 app.add_typer(topics.app)
 
