@@ -137,7 +137,11 @@ class ScriptedConsumer:
             raise KafkaException(KafkaError(code))
         self.group[target.partition] = (target.offset, target.metadata or "")
         pending = Progress.decode(target.metadata).pending
-        recorded = "" if pending is None else f" record {pending[0]}-{pending[1]}"
+        recorded = "" if pending is None else f" record {pending.first}-{pending.last}"
+        recorded += "" if pending is None or not pending.cuts else f" cut at {list(pending.cuts)}"
+        recorded += (
+            "" if pending is None or not pending.unwritable else f" without {list(pending.unwritable)}"
+        )
         self.journal.append(f"commit {target.partition}@{target.offset}{recorded}")
         return offsets
 
