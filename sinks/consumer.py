@@ -137,6 +137,8 @@ class BlockConsumer:
                 # The offset counts in a topic that is gone; what is stored of the raw topics still is.
                 progress = Progress(topic_id=self._topic_id, stored=progress.stored)
                 offset = OFFSET_BEGINNING
+            elif self._settings.skip_lost:
+                offset, progress = self._behind_the_lost(found.partition, offset, progress)
             self._owned[found.partition] = Partition(
                 found.partition,
                 max(offset, 0),
@@ -150,6 +152,14 @@ class BlockConsumer:
         # A partition that was paused when it was revoked comes back paused.
         consumer.resume(starts)
         self._paused -= {start.partition for start in starts}
+
+    def _behind_the_lost(self, number: int, offset: int, progress: Progress) -> tuple[int, Progress]:
+        """Where the log begins, if the offset is gone from it, with what is known to be stored."""
+        first, _ = self._consumer.get_watermark_offsets(TopicPartition(READINGS, number), timeout=30)
+        if offset >= first or offset == OFFSET_BEGINNING:
+            return offset, progress
+        log.error("blocks lost", partition=number, first=offset, last=first - 1, pending=progress.pending)
+        return first, msgspec.structs.replace(progress, pending=None)
 
     def _restored(self, found: TopicPartition) -> Progress:
         if found.error is not None:
@@ -166,7 +176,7 @@ class BlockConsumer:
         return (
             f"group {self._settings.group}, {READINGS} [{found.partition}]: offset {found.offset} was not committed by a"
             f" sink (metadata {found.metadata!r:.200}), so what is stored is not known; a sink needs a group of its own,"
-            " and its offsets cannot be reset by hand"
+            " and its offsets cannot be reset by hand; docs/sink.md, Exit codes, has the way out"
         )
 
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
@@ -191,7 +201,8 @@ class BlockConsumer:
             offset = "the next offset" if partition is None else f"offset {partition.position}"
             raise Stranded(
                 f"{READINGS} [{number}]: {offset} is not on the log: its blocks were deleted before they were stored, or"
-                f" the topic was created anew ({error.str()})"
+                f" the topic was created anew ({error.str()}); HEADRACE_SINK__SKIP_LOST=true goes on behind them, and"
+                " `headrace replay` fills the gap from the raw log"
             )
         if error.code() not in kafka_errors.WEATHER:
             raise KafkaException(error)

@@ -54,6 +54,10 @@ class SinkSettings(Section, env_prefix="HEADRACE_SINK__"):
         le=90,
         description="Seconds a request to ClickHouse may take; up to five of them come between two polls.",
     )
+    skip_lost: bool = Field(
+        False,
+        description="Go on behind blocks that the log lost before they were stored. Set it once, knowingly.",
+    )
     epoch: str = Field(
         "0",
         pattern=r"^[a-z0-9]{1,16}$",

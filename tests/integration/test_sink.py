@@ -307,7 +307,7 @@ def _letters(bootstrap: str) -> list[DeadLetter]:
     return sorted(found, key=lambda letter: letter.offset)
 
 
-CURES = {
+CURES: dict[str, tuple[Sequence[str], Sequence[str], str]] = {
     "full": (
         ("ALTER TABLE readings MODIFY SETTING min_free_disk_bytes_to_perform_insert = 1000000000000000000",),
         ("ALTER TABLE readings RESET SETTING min_free_disk_bytes_to_perform_insert",),
@@ -361,17 +361,11 @@ CURES = {
 """What breaks ClickHouse, what cures it, and what the sink calls it meanwhile."""
 
 
-@pytest.mark.parametrize(("breaks", "cures", "code"), CURES.values(), ids=CURES.keys())
-async def test_it_waits_for_the_cure(
-    stack: Stack,
-    processor: Processor,
-    analyst: Analyst,
-    breaks: Sequence[str],
-    cures: Sequence[str],
-    code: str,
-):
+@pytest.mark.parametrize("illness", CURES)
+async def test_it_waits_for_the_cure(stack: Stack, processor: Processor, analyst: Analyst, illness: str):
     """While ClickHouse takes nothing the sink says why, and stores each message once when that is cured."""
-    processor.topic = analyst.topic = f"cured of {code} by {cures[0]}"
+    breaks, cures, code = CURES[illness]
+    processor.topic = analyst.topic = f"cured of {illness}"
     sink = stack.pid("sink")
     await processor.emit(1)
     await analyst.has(processor.count)

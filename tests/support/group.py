@@ -70,6 +70,7 @@ class ScriptedConsumer:
         self.now = 0.0
         self.assigned: list[TopicPartition] = []
         self.paused: set[int] = set()
+        self.log_begins = 0
 
     def over(self) -> bool:
         """Whether every step was played."""
@@ -110,6 +111,10 @@ class ScriptedConsumer:
             offset, metadata = self.group.get(tp.partition, (-1001, ""))
             found.append(TopicPartition(tp.topic, tp.partition, offset, metadata))
         return [_Failed(tp, self.committed_error) for tp in found] if self.committed_error else found  # type: ignore[misc]
+
+    def get_watermark_offsets(self, partition: TopicPartition, timeout: float) -> tuple[int, int]:
+        """As confluent-kafka; the log of each partition begins at `log_begins`."""
+        return self.log_begins, 1 << 40
 
     def assign(self, partitions: list[TopicPartition]) -> None:
         """As confluent-kafka."""

@@ -486,6 +486,28 @@ def test_a_missing_offset_is_told_to_the_operator():
         _run(consumer)
 
 
+@pytest.mark.parametrize(("begins", "start"), [(6, 7), (7, 7), (8, 8)])
+def test_lost_blocks_are_skipped_when_told_to(begins: int, start: int):
+    """Told to, a sink goes on where the log begins, with its watermarks; an offset that is on the log stays."""
+    progress = Progress(topic_id="r", stored={"id of raw-graph": 3})
+    consumer = ScriptedConsumer(_give(0), [record(8, 0, 4)], (), (), committed={0: (7, progress.encode())})
+    consumer.log_begins = begins
+
+    sink = _run(consumer, skip_lost=True)
+
+    assert (consumer.journal[0], _offsets(sink)) == (f"assign 0@{start}", [4])
+
+
+def test_a_beginning_is_no_loss():
+    """A group that never committed begins where the log does, and loses nothing."""
+    consumer = ScriptedConsumer(_give(0), [record(8, 0, 4)], (), ())
+    consumer.log_begins = 8
+
+    _run(consumer, skip_lost=True)
+
+    assert consumer.journal[0] == "assign 0@-2"
+
+
 @pytest.mark.parametrize("code", [KafkaError._MAX_POLL_EXCEEDED, KafkaError._TRANSPORT])
 def test_weather_between_records_passes(code: int):
     """An error after which the client goes on by itself ends nothing."""
