@@ -8,7 +8,7 @@ import msgspec
 MOST_UNWRITABLE = 100
 """Messages of one batch that may be given up.
 
-Kafka keeps 4,096 bytes of metadata: these take 700 of them, the cuts of the largest batch 140, three dialects 300. Each
+Kafka keeps 4,096 bytes of metadata: these take 800 of them, the cuts of the largest batch 160, three dialects 300. Each
 message given up is also held in memory with its raw record, of at most a mebibyte, until its batch is accounted for.
 """
 

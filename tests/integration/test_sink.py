@@ -273,7 +273,7 @@ async def test_a_refused_message_is_cut_out(stack: Stack, processor: Processor, 
     producer.produce(READINGS, encode(rows), partition=1, headers=covered.headers())
     assert await asyncio.to_thread(producer.flush, 30) == 0
 
-    await until(lambda: analyst.found("SELECT count() FROM messages WHERE {tenant}", 40), within=60)
+    await until(lambda: analyst.found("SELECT count() FROM messages WHERE {tenant}", 40), within=120)
     dead = "SELECT origin_offset, reason, body FROM dead_letters WHERE {tenant} ORDER BY origin_offset"
     assert await analyst.ask(dead) == [(n, "unwritable", f"untouched {n}") for n in (13, 27)]
     counts = "SELECT count(), sum(integer), (SELECT sum(count) FROM readings_1m WHERE {tenant}) FROM readings"
@@ -399,7 +399,7 @@ async def test_sinks_may_come_and_go(stack: Stack, processor: Processor, analyst
             await processor.emit(10)
             others.append(await _sink(stack, number))
             await processor.emit(10)
-        await until(lambda: _members(stack, 3), within=60)
+        await until(lambda: _members(stack, 3), within=120)
         await processor.emit(10)
         others[0].terminate()
         await processor.emit(10)
