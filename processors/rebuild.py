@@ -206,7 +206,9 @@ class _Rebuild:
         """Records of the one partition that is assigned, up to this offset."""
         heard = time.monotonic()
         while True:
-            messages = consumer.consume(100, STEP_SECONDS)
+            # What is there, as soon as something is: asked for many at once, the client waits until it has them all.
+            found = consumer.poll(STEP_SECONDS)
+            messages = [] if found is None else [found, *consumer.consume(100, 0)]
             self._check_wanted()
             for message in messages:
                 if message.error() is not None:

@@ -1,5 +1,6 @@
 """Whatever is killed in between, what counts downstream is what one undisturbed pass would have decided."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors import rebuild, refine
-from processors.dedupe import Window
+from processors.dedupe import Allowance, Window
 from runtime.registry import DeviceTable
+from runtime.settings import KafkaSettings
 from schemas.reading_block import Span, decode
 from tests.support.raw import SOURCE, Raw, garbage, message, record
 
@@ -75,11 +77,13 @@ def emitted(records: Sequence[Raw], window: Window) -> list[Emitted]:
 
 def rebuilt(readings: Sequence[Emitted], first: Raw) -> Window:
     """The window that a processor begins with, from the blocks that Kafka finds for the time it asks for."""
-    window, greatest = Window(seconds=SECONDS), -1
-    since = rebuild._since(SECONDS, first.timestamp)
+    allowance = Allowance(len(readings) * 1000)
+    window = allowance.window(seconds=SECONDS)
+    reading = rebuild._Rebuild(KafkaSettings(), SOURCE, window, threading.Event(), allowance)
+    since = window.reaches_back_to(first.timestamp)
     start = next((n for n, block in enumerate(readings) if block.span.time >= since), len(readings))
     for block in readings[start:]:
-        greatest = rebuild._remember(block, SOURCE, window, first.offset, greatest)
+        reading.remember(block, first.offset)
     return window
 
 

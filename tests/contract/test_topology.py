@@ -61,10 +61,11 @@ def test_the_brokers_clock_stamps_raw_records():
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_is_given(reason):
-    """A reason for a dead letter is given by a processor."""
+    """A reason for a dead letter is given by a processor or by a sink."""
     given = {
         node.attr
-        for path in (ROOT / "processors").rglob("*.py")
+        for room in ("processors", "sinks")
+        for path in (ROOT / room).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Reason"
     }

@@ -205,10 +205,11 @@ def test_the_log_says_how_far_to_read_back(monkeypatch, low, high, before, asked
         def assign(self, partitions):
             found.extend(target.offset for target in partitions)
 
+        def poll(self, _):
+            return SimpleNamespace(error=lambda: None, timestamp=lambda: (2, LOGGED_AT), offset=lambda: asked)
+
         def consume(self, *_):
-            return [
-                SimpleNamespace(error=lambda: None, timestamp=lambda: (2, LOGGED_AT), offset=lambda: asked)
-            ]
+            return []
 
         def close(self):
             """Nothing is open."""
