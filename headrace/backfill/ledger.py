@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from headrace.backfill.stretch import Stretch
-from sinks.clickhouse.client import translated
+from sinks.clickhouse.errors import translated
 from sinks.clickhouse.writer import ClickHouseSink
 
 _ROW = pa.schema(

@@ -71,7 +71,7 @@ class _Run:
         self._epoch = epoch
         self._timeout = timeout
         self._target = Target(client, table, cluster=clickhouse.cluster)
-        self._sink = ClickHouseSink(client, epoch=epoch)
+        self._sink = ClickHouseSink(client)
         self._ledger = Ledger(client, self._sink, epoch=epoch, target=table)
         self._pipeline = Pipeline(self._kafka, processors=ProcessSettings().group, sinks=sink.group)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from headrace.backfill.stretch import Present, Refused, Stretch
 from schemas.reading_block import Fate
-from sinks.clickhouse.client import translated
+from sinks.clickhouse.errors import translated
 
 READINGS = "readings"
 

@@ -15,7 +15,7 @@ from runtime.publisher import Overloaded, Publisher
 from schemas.codec import decode
 from schemas.dead_letter import DeadLetter
 from schemas.topics import DEAD_LETTERS, RAW_TOPICS
-from sinks.clickhouse.client import translated
+from sinks.clickhouse.errors import translated
 
 BATCH_LETTERS = 500
 BATCH_BYTES = 8 << 20

@@ -8,7 +8,7 @@ from headrace.verify.errors import Unjudged
 from headrace.verify.findings import Origin
 from headrace.verify.page import PAGE, Page, Stored, Sum
 from schemas.topics import RAW_TOPICS
-from sinks.clickhouse.client import translated
+from sinks.clickhouse.errors import translated
 from sinks.sink import SinkError
 
 CLOCKS_APART_US = 24 * 3600 * 1_000_000

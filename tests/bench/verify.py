@@ -26,6 +26,7 @@ from sinks.clickhouse.writer import ClickHouseSink
 from sinks.progress import Progress
 from sinks.settings import ClickHouseSettings
 from sinks.sink import Batch, Block
+from tests.support.blocks import store
 from tests.support.processes import stack_settings
 from tests.support.raw import message, record
 
@@ -39,7 +40,7 @@ def fill(bootstrap: str, clickhouse: str, messages: int) -> None:
     ids = topic_ids(KafkaSettings(bootstrap=bootstrap), [TOPIC, READINGS])
     client = connect(ClickHouseSettings(url=clickhouse), insert_timeout=60)
     migrate(client)
-    sink = ClickHouseSink(client, epoch="0")
+    sink = ClickHouseSink(client)
     producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})
     gathered: list[tuple[Span, bytes]] = []
     for number, (span, data) in enumerate(_blocks(producer, ids[TOPIC], messages)):
@@ -51,7 +52,8 @@ def fill(bootstrap: str, clickhouse: str, messages: int) -> None:
                 Block(offset=first + n, span=span, messages=decode(data))
                 for n, (span, data) in enumerate(gathered)
             ]
-            sink.write(Batch(topic_id=ids[READINGS], partition=0, first=first, last=number, blocks=batch))
+            some = Batch(topic_id=ids[READINGS], partition=0, first=first, last=number, blocks=batch)
+            store(sink, some)
             gathered.clear()
     assert producer.flush(60) == 0
     progress = Progress(topic_id=ids[READINGS], stored={ids[TOPIC]: messages - 1})

@@ -23,6 +23,7 @@ from schemas.reading_block import Fate, MessageRow
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.migrations import migrate
 from sinks.clickhouse.writer import ClickHouseSink
+from sinks.progress import Piece
 from sinks.settings import ClickHouseSettings
 from sinks.sink import Retryable
 from tests.support import raw
@@ -60,7 +61,9 @@ def _client(url: str) -> Iterator[Any]:
         connect(ClickHouseSettings(url=url), insert_timeout=30).command(statement)
     client = connect(ClickHouseSettings(url=url, database="backfill"), insert_timeout=30)
     migrate(client)
-    ClickHouseSink(client, epoch="0").write(_pipeline())
+    sink, made = ClickHouseSink(client), _pipeline()
+    sink.write(made, Piece(0, made.messages))
+    sink.account(made)
     yield client
     client.close()
 
@@ -122,7 +125,7 @@ class Mortal(Ledger):
 
 
 def _ledger(client: Any, *, table: str = "again", dies: Iterator[bool] | None = None) -> Ledger:
-    sink = ClickHouseSink(client, epoch="e1")
+    sink = ClickHouseSink(client)
     if dies is not None:
         return Mortal(client, sink, epoch="e1", target=table, dies=dies)
     return Ledger(client, sink, epoch="e1", target=table)
@@ -132,7 +135,7 @@ def _backfill(client: Any, ledger: Ledger, table: str = "again") -> Backfill:
     return Backfill(
         scanner=Log(),  # type: ignore[arg-type]
         devices=DeviceTable(),
-        sink=ClickHouseSink(client, epoch="e1"),
+        sink=ClickHouseSink(client),
         target=Target(client, table),
         ledger=ledger,
         epoch="e1",

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -60,6 +61,7 @@ class Ward:
     stack: Stack
     cures: Path
     client: Any
+    processor: int
 
     def cure(self, device: str) -> None:
         """From now on the device's messages are well-formed."""
@@ -147,8 +149,8 @@ async def _stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stac
 async def _ward(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ward]:
     cures = tmp_path_factory.mktemp("cures")
     client: Any = clickhouse_connect.get_client(dsn=stack.clickhouse_url, autogenerate_session_id=False)
-    async with choosy_processor(stack, cures):
-        yield Ward(stack, cures, client)
+    async with choosy_processor(stack, cures) as process:
+        yield Ward(stack, cures, client, process.pid)
     client.close()
 
 
@@ -283,17 +285,16 @@ async def test_nobody_joins_a_group(ward: Ward):
     assert [1, 1] == [len(each) for each in before.values()]
 
 
-async def test_a_pipeline_that_stands_still_is_said(stack: Stack, tmp_path: Path):
-    """While the processor is away nothing is put back, and the operator is told who is to come further."""
-    client: Any = clickhouse_connect.get_client(dsn=stack.clickhouse_url, autogenerate_session_id=False)
-    ward = Ward(stack, tmp_path, client)
-    async with choosy_processor(stack, tmp_path):
-        await ward.send(sick("sick-7"))
-        await ward.have("sick-7", "dead_letter")
-    await ward.send(sick("sick-7", 2))
-
-    told = await ward.letters("replay", "--device", "sick-7", "--timeout", "2")
+async def test_a_pipeline_that_stands_still_is_said(ward: Ward):
+    """While the processor stands still nothing is put back, and the operator is told who is to come further."""
+    await ward.send(sick("sick-7"))
+    await ward.have("sick-7", "dead_letter")
+    os.kill(ward.processor, signal.SIGSTOP)
+    try:
+        await ward.send(sick("sick-7", 2))
+        told = await ward.letters("replay", "--device", "sick-7", "--timeout", "2")
+    finally:
+        os.kill(ward.processor, signal.SIGCONT)
 
     assert 1 == told.code
     assert "lacks 1 messages, and `headrace process` is to come further" in told.err
-    client.close()

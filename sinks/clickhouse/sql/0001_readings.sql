@@ -25,4 +25,4 @@ CREATE TABLE IF NOT EXISTS readings ${on_cluster}
 ENGINE = ${replicated}MergeTree
 PARTITION BY toYYYYMM(received_at)
 ORDER BY (tenant, device, feature, quantity, sensor, measured_at)
-SETTINGS ${dedup_window} = 10000;
+SETTINGS ${dedup_window} = 100000;

@@ -26,4 +26,4 @@ ENGINE = ${replicated}MergeTree
 PARTITION BY toYYYYMMDD(logged_at)
 ORDER BY (origin_topic, origin_partition, origin_offset)
 TTL toDateTime(logged_at) + INTERVAL 30 DAY
-SETTINGS ${dedup_window} = 10000, ttl_only_drop_parts = 1;
+SETTINGS ${dedup_window} = 100000, ttl_only_drop_parts = 1;

@@ -18,4 +18,4 @@ CREATE TABLE IF NOT EXISTS dead_letters ${on_cluster}
 ENGINE = ${replicated}MergeTree
 PARTITION BY toYYYYMM(logged_at)
 ORDER BY (origin_topic, origin_partition, origin_offset)
-SETTINGS ${dedup_window} = 10000;
+SETTINGS ${dedup_window} = 100000;

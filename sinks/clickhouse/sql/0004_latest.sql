@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS latest_state ${on_cluster}
 )
 ENGINE = ${replicated}AggregatingMergeTree
 ORDER BY (tenant, device, feature, quantity, sensor)
-SETTINGS ${dedup_window} = 10000;
+SETTINGS ${dedup_window} = 100000;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS latest_feed ${on_cluster} TO latest_state AS
 SELECT

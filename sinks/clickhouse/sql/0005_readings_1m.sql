@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS readings_1m_state ${on_cluster}
 ENGINE = ${replicated}AggregatingMergeTree
 PARTITION BY received_month
 ORDER BY (tenant, feature, quantity, minute, device, sensor)
-SETTINGS ${dedup_window} = 10000;
+SETTINGS ${dedup_window} = 100000;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS readings_1m_feed ${on_cluster} TO readings_1m_state AS
 SELECT

@@ -19,4 +19,4 @@ CREATE TABLE IF NOT EXISTS replays ${on_cluster}
 )
 ENGINE = ${replicated}MergeTree
 ORDER BY (epoch, target, origin_topic, origin_partition, next)
-SETTINGS ${dedup_window} = 10000;
+SETTINGS ${dedup_window} = 100000;

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sinks.clickhouse import migrations
+from sinks.clickhouse import canary, migrations
 from sinks.clickhouse.migrations import migrate
 from sinks.sink import Unwritable
 
@@ -104,13 +104,14 @@ def test_every_statement_can_be_repeated():
 
 
 def test_every_table_of_rows_has_a_window():
-    """Every table that is inserted into, or fed by a view, remembers ten thousand tokens."""
+    """Every table that is inserted into, or fed by a view, remembers as many tokens as the canary asks for."""
     client = MemoryClient()
     migrate(client)
 
     tables = [s for s in map(_code, client.statements) if "MergeTree" in s and "schema_migrations" not in s]
-    assert len(tables) == 5
-    assert [s for s in tables if " non_replicated_deduplication_window = 10000" not in s] == []
+    assert len(tables) == 6
+    window = f"non_replicated_deduplication_window = {canary.LEAST_WINDOW}"
+    assert [table for table in tables if window not in table] == []
 
 
 def test_a_cluster_has_replicas_that_remember_for_a_week():
