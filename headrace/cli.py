@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from headrace import devices, topics
 from headrace.backfill.commands import replay
 from headrace.dead_letters import commands as dead_letters
+from headrace.instant import FORMS, instant
 from runtime import log
 from runtime.settings import LogSettings
 from schemas.topics import RAW_TOPICS
@@ -121,12 +122,9 @@ def demo(
 @app.command(epilog=_VERIFY)
 def verify(
     since: Annotated[
-        str,
-        typer.Option(
-            metavar="DURATION|TIME",
-            help="Judge what was accepted since: 90m, 2h, 3d, or a time such as 2026-11-21T20:00.",
-        ),
-    ] = "",
+        datetime | None,
+        typer.Option(parser=instant, metavar="INSTANT", help=f"Only what was accepted since. {FORMS}"),
+    ] = None,
     topic: Annotated[
         list[str] | None,
         typer.Option(metavar="RAW_TOPIC", help="Judge this raw topic only; may be given several times."),
@@ -138,17 +136,12 @@ def verify(
 ) -> None:
     """Prove that every accepted message met one fate: hold the raw log, `readings` and ClickHouse side by side."""
     from headrace.verify.run import run  # noqa: PLC0415
-    from headrace.verify.since import since as parsed  # noqa: PLC0415
 
     known = list(RAW_TOPICS.values())
     if unknown := set(topic or ()) - set(known):
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: no raw topic (known: {', '.join(known)})")
-    try:
-        begin = parsed(since, datetime.now().astimezone()) if since else None
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
     wanted = [name for name in known if not topic or name in topic]
-    sys.exit(run(wanted, since=begin, as_json=as_json, limit=limit))
+    sys.exit(run(wanted, since=since, as_json=as_json, limit=limit))
 
 
 app.command()(replay)

@@ -3,17 +3,13 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-
-from headrace.scan import ScanFailed, Scanner
+from headrace.offsets import Offsets
 from runtime.settings import KafkaSettings
 from runtime.topics import topic_ids
-from schemas.topics import RAW_TOPICS, READINGS
+from schemas.topics import RAW_TOPICS
 from sinks.progress import Progress
 
-ANSWER_SECONDS = 30
 LOOK_SECONDS = 0.2
 
 
@@ -69,11 +65,11 @@ class Pipeline:
 
         """
         ids = topic_ids(self._kafka, RAW_TOPICS.values())
-        with Scanner(self._kafka) as scanner:
+        with Offsets(self._kafka) as offsets:
             return [
                 Goal(topic=topic, topic_id=ids[topic], partition=reach.partition, last=reach.end - 1)
                 for topic in RAW_TOPICS.values()
-                for reach in scanner.reaches(topic)
+                for reach in offsets.reaches(topic)
                 if reach
             ]
 
@@ -84,20 +80,21 @@ class Pipeline:
             ScanFailed: Kafka is away, or the sinks' group is not theirs.
 
         """
-        try:
-            stored = self._stored({goal.partition for goal in goals})
-            behind = [goal for goal in goals if stored[goal.partition].get(goal.topic_id, -1) < goal.last]
-            targets = [(goal.topic, goal.partition) for goal in behind]
-            processed = {
-                (tp.topic, tp.partition): tp.offset for tp in self._committed(self._processors, targets)
-            }
-        except (KafkaException, ValueError) as error:
-            raise ScanFailed(f"how far the pipeline is cannot be told: {error}") from error
+        if not goals:
+            return []
+        with Offsets(self._kafka, group=self._sinks) as offsets:
+            progress = offsets.progress()
+        stored = {
+            goal: progress.get(goal.partition, Progress()).stored.get(goal.topic_id, -1) for goal in goals
+        }
+        behind = [goal for goal in goals if stored[goal] < goal.last]
+        with Offsets(self._kafka, group=self._processors) as offsets:
+            processed = offsets.committed((goal.topic, goal.partition) for goal in behind)
         return [
             Missing(
                 goal=goal,
-                messages=goal.last - stored[goal.partition].get(goal.topic_id, -1),
-                stage="sink" if processed[goal.topic, goal.partition] > goal.last else "process",
+                messages=goal.last - stored[goal],
+                stage="sink" if processed[goal.topic, goal.partition].offset > goal.last else "process",
             )
             for goal in behind
         ]
@@ -122,25 +119,3 @@ class Pipeline:
                 raise StandsStill(f"nothing has moved for {patience:.0f} s: {first}{more}")
             time.sleep(LOOK_SECONDS)
         report(0)
-
-    def _stored(self, partitions: set[int]) -> dict[int, dict[str, int]]:
-        """Partition to the last stored offset of each raw topic in it."""
-        found = self._committed(self._sinks, [(READINGS, number) for number in partitions])
-        return {tp.partition: dict(Progress.decode(tp.metadata).stored) for tp in found}
-
-    def _committed(self, group: str, targets: Sequence[tuple[str, int]]) -> list[Any]:
-        if not targets:
-            return []
-        # A consumer that subscribes to nothing does not join its group.
-        options = {"group.id": group, "enable.auto.commit": False}
-        consumer = Consumer(self._kafka.librdkafka() | options)
-        try:
-            found: list[Any] = consumer.committed(
-                [TopicPartition(*target) for target in targets], timeout=ANSWER_SECONDS
-            )
-        finally:
-            consumer.close()
-        for each in found:
-            if each.error is not None:
-                raise KafkaException(each.error)
-        return found

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from headrace.backfill.ledger import Entry, Ledger
 from headrace.backfill.stretch import Refused, Stretch, batches
 from headrace.backfill.target import Target
-from headrace.scan import Reach, Record, Scanner
+from headrace.offsets import Reach
+from headrace.scan import Record, Scanner
 from processors.dedupe import Window
 from processors.refine import Source, refine
 from runtime.faults import Moment, reached

@@ -12,8 +12,9 @@ from headrace.backfill.ledger import Entry, Ledger
 from headrace.backfill.stretch import Refused, Stretch, without
 from headrace.backfill.target import READINGS, Target
 from headrace.instant import spoken
+from headrace.offsets import Offsets, ScanFailed
 from headrace.pipeline import Goal, Pipeline, StandsStill
-from headrace.scan import ScanFailed, Scanner
+from headrace.scan import Scanner
 from headrace.terminal import progress, told
 from processors.settings import ProcessSettings
 from runtime.registry import Registry
@@ -98,7 +99,7 @@ class _Run:
         """What is on the raw log of the time, once the pipeline has handled it."""
         topics = [RAW_TOPICS[dialect] for dialect in dialects]
         ids = topic_ids(self._kafka, topics)
-        with Scanner(self._kafka) as scanner:
+        with Offsets(self._kafka) as offsets:
             found = [
                 Stretch(
                     topic=topic,
@@ -108,7 +109,7 @@ class _Run:
                     end=reach.end,
                 )
                 for topic in topics
-                for reach in scanner.reaches(topic, since=since, until=until)
+                for reach in offsets.reaches(topic, since=since, until=until)
                 if reach
             ]
         goals = [

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from headrace.dead_letters.letters import REASONS, Wanted
+from headrace.dead_letters.letters import Wanted
 from headrace.instant import FORMS, instant, milliseconds
+from schemas.dead_letter import Reason
 from schemas.topics import RAW_TOPICS
 
 app = typer.Typer(
@@ -18,12 +19,6 @@ app = typer.Typer(
 )
 
 
-def _reason(text: str) -> str:
-    if text not in REASONS:
-        raise typer.BadParameter(f"{text!r} is none of {', '.join(REASONS)}")
-    return text
-
-
 def _dialect(text: str) -> str:
     topics = {**RAW_TOPICS, **{topic: topic for topic in RAW_TOPICS.values()}}
     if text not in topics:
@@ -31,10 +26,7 @@ def _dialect(text: str) -> str:
     return topics[text]
 
 
-Reasons = Annotated[
-    list[str] | None,
-    typer.Option("--reason", parser=_reason, help=f"Only of {', '.join(REASONS)}. Repeatable."),
-]
+Reasons = Annotated[list[Reason] | None, typer.Option("--reason", help="Only of these. Repeatable.")]
 Dialect = Annotated[str | None, typer.Option(parser=_dialect, help=f"Only of {', '.join(RAW_TOPICS)}.")]
 Tenant = Annotated[str, typer.Option(help="Only of this tenant.")]
 Device = Annotated[str, typer.Option(help="Only of this device.")]
@@ -112,7 +104,7 @@ def replay(
 def _wanted(
     ids: tuple[str, ...],
     *,
-    reason: Sequence[str] | None,
+    reason: Sequence[Reason] | None,
     dialect: str | None,
     tenant: str,
     device: str,

@@ -122,7 +122,7 @@ def _take(found: Letters, letter: DeadLetter, record: Record, held: int) -> None
         known = found.by_id[name] = _new(name, letter)
     known.partition, known.offset = record.partition, record.offset
     known.reason = letter.reason
-    if letter.reason == UNWRITABLE:
+    if letter.reason == Reason.UNWRITABLE:
         known.emitted = max(letter.logged_at, known.emitted or 0)
     origin = (letter.topic_id, letter.partition)
     if letter.offset > known.counted.get(origin, -1):
@@ -147,12 +147,6 @@ def _new(name: str, letter: DeadLetter) -> Letter:
         partition=-1,
         offset=-1,
     )
-
-
-UNWRITABLE = "unwritable"
-"""The sink's own reason: the processor has passed the message on, and takes it for a duplicate within its window."""
-
-REASONS = sorted({*(reason.value for reason in Reason), UNWRITABLE})
 
 
 def identity_of(letter: DeadLetter) -> bytes | None:

@@ -9,7 +9,8 @@ from enum import StrEnum
 from typing import Any
 
 from headrace.dead_letters.letters import Letter
-from headrace.scan import Reach, Scanner
+from headrace.offsets import Reach
+from headrace.scan import Scanner
 from runtime.publisher import Overloaded, Publisher
 from schemas.codec import decode
 from schemas.dead_letter import DeadLetter

@@ -15,8 +15,9 @@ from headrace.dead_letters.letters import SHOWN_DIGITS, Letter, Letters, Wanted,
 from headrace.dead_letters.portrait import portrait
 from headrace.dead_letters.replay import Bodies, Caught, Memory, Replay, Rules, Verdict, bodies, judged
 from headrace.instant import spoken
+from headrace.offsets import Offsets, ScanFailed
 from headrace.pipeline import Pipeline, StandsStill
-from headrace.scan import Record, ScanFailed, Scanner
+from headrace.scan import Record, Scanner
 from headrace.terminal import progress, told
 from processors.settings import ProcessSettings
 from runtime.publisher import Publisher, PublishError
@@ -143,7 +144,8 @@ class _Replaying:
 
 def _gathered(scanner: Scanner, wanted: Wanted) -> Letters:
     """What the topic holds now."""
-    reaches = scanner.reaches(DEAD_LETTERS, since=wanted.since)
+    with Offsets(KafkaSettings()) as offsets:
+        reaches = offsets.reaches(DEAD_LETTERS, since=wanted.since)
     with progress() as bar:
         task = bar.add_task("dead letters", total=sum(map(len, reaches)))
 

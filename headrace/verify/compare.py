@@ -5,12 +5,14 @@ from contextlib import closing
 from itertools import groupby
 from typing import Any
 
+from headrace.offsets import Reach
+from headrace.scan import Record, Scanner
 from headrace.verify.emissions import Emissions
 from headrace.verify.findings import Account
 from headrace.verify.judge import Judge
-from headrace.verify.logs import RawLog, records
 from headrace.verify.page import Page, pages
 from headrace.verify.ranges import Range
+from headrace.verify.raw_log import RawLog
 from headrace.verify.repeats import Repeats
 from headrace.verify.storage import Storage
 from runtime.settings import KafkaSettings
@@ -20,7 +22,7 @@ from schemas.topics import READINGS
 class Comparison:
     """Reads and judges ranges of raw partitions.
 
-    Memory, however long the range: a page of 50,000 messages (about 50 MB), 64 MiB of records fetched ahead, a MiB of fates,
+    Memory, however long the range: a page of 50,000 messages (about 50 MB), 32 MiB of records fetched ahead, a MiB of fates,
     and about 250 bytes for each message that was kept within the window, of one raw partition at a time.
 
     Args:
@@ -50,7 +52,8 @@ class Comparison:
         """The account of each range, in their order; `advance` is told of offsets that are done.
 
         Raises:
-            Unjudged: Kafka or ClickHouse stopped answering, or retention was faster.
+            Unjudged: ClickHouse stopped answering.
+            ScanFailed: Kafka stopped answering, or retention was faster.
 
         """
         for _, each in groupby(ranges, key=lambda one: one.origin.topic):
@@ -74,8 +77,8 @@ class Comparison:
         if not one.judged:
             return account
         judge = Judge(account, Repeats(seconds=self._window_seconds, known_from=one.known_from))
-        with closing(self._records(one)) as records_, closing(self._blocks(one)) as blocks:
-            raw, emissions = RawLog(records_), Emissions(blocks, one.origin, judge.contradicted)
+        with closing(self._records(one)) as records, closing(self._blocks(one)) as blocks:
+            raw, emissions = RawLog(records), Emissions(blocks, one.origin, judge.contradicted)
             for first, last in pages(one.begin, one.first - 1):
                 judge.watch(
                     Page(first=first, last=last, accepted=raw.page(last), emitted=emissions.page(first, last))
@@ -98,11 +101,14 @@ class Comparison:
         account.uncompared = emissions.uncompared
         return account
 
-    def _records(self, one: Range) -> Generator[Any]:
-        origin = one.origin
-        return records(
-            self._kafka, origin.topic, origin.partition, one.begin, min(one.raw.high, one.last + 1)
-        )
+    def _records(self, one: Range) -> Generator[Record, None, None]:
+        end = min(one.raw.high, one.last + 1)
+        return self._read(one.origin.topic, one.origin.partition, one.begin, end)
 
-    def _blocks(self, one: Range) -> Generator[Any]:
-        return records(self._kafka, READINGS, one.origin.partition, one.readings_begin, one.readings.high)
+    def _blocks(self, one: Range) -> Generator[Record, None, None]:
+        return self._read(READINGS, one.origin.partition, one.readings_begin, one.readings.high)
+
+    def _read(self, topic: str, partition: int, first: int, end: int) -> Generator[Record, None, None]:
+        # Two are read by turns, each by a scanner of its own.
+        with Scanner(self._kafka) as scanner:
+            yield from scanner.read(Reach(topic=topic, partition=partition, first=first, end=end))

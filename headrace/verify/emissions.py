@@ -1,10 +1,10 @@
 """Emissions: what `readings` says of one raw partition, the first time and again."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pyarrow as pa
 
+from headrace.scan import Record
 from headrace.verify.findings import Origin
 from headrace.verify.page import Emitted
 from schemas.reading_block import Fate, NotABlock, Span, decode
@@ -15,8 +15,6 @@ REMEMBERED = 1 << 20
 _FATES = tuple(Fate)
 _CODES = {fate: code for code, fate in enumerate(_FATES)}
 _NOTHING = len(_FATES)
-
-_Message = Any
 
 
 class Emissions:
@@ -30,7 +28,7 @@ class Emissions:
     """
 
     def __init__(
-        self, found: Iterator[_Message], origin: Origin, contradicted: Callable[[int, Fate, Fate], None]
+        self, found: Iterator[Record], origin: Origin, contradicted: Callable[[int, Fate, Fate], None]
     ) -> None:
         self._found = found
         self._origin = origin
@@ -63,13 +61,13 @@ class Emissions:
 
     def _take(self) -> bool:
         """Read one record; false at the end."""
-        message = next(self._found, None)
-        if message is None:
+        record = next(self._found, None)
+        if record is None:
             return False
         try:
-            span = Span.of(message.headers())
+            span = Span.of(record.headers)
             if Origin(topic=span.topic, topic_id=span.topic_id, partition=span.partition) == self._origin:
-                self._block(decode(message.value() or b""))
+                self._block(decode(record.value or b""))
         except NotABlock:
             pass  # The sink keeps it as a dead letter of its own; what it should have said is missed here.
         return True

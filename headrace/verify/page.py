@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from schemas.dead_letter import Reason
 from schemas.identity import IDENTITY_BYTES
 from schemas.reading_block import Fate
 
@@ -100,7 +101,7 @@ def is_unwritable(emitted: Emitted, stored: Stored | None) -> bool:
     return stored is not None and (emitted.fate, stored.fate, stored.reason) == (
         Fate.STORED,
         Fate.DEAD_LETTER,
-        UNWRITABLE,
+        Reason.UNWRITABLE,
     )
 
 
@@ -110,7 +111,3 @@ def pages(first: int, last: int) -> Iterator[tuple[int, int]]:
         end = min(last, first // PAGE * PAGE + PAGE - 1)
         yield first, end
         first = end + 1
-
-
-UNWRITABLE = "unwritable"
-"""The sink's reason for a dead letter whose block says `stored`."""

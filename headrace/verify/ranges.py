@@ -1,30 +1,17 @@
 """Ranges: which offsets of each raw partition have to be in all three places, as of now."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-
+from headrace.offsets import ANSWER_SECONDS, Ends, Offsets
 from headrace.verify.errors import Unjudged
 from headrace.verify.findings import Origin
 from runtime.settings import KafkaSettings
 from runtime.topics import UnknownTopic, topic_ids
 from schemas.topics import READINGS
-from sinks.progress import Progress
-
-TIMEOUT_SECONDS = 30
 
 KEPT_MS = (30 * 24 - 1) * 3600 * 1000
 """How long `messages` surely keeps a row: its month, less an hour for this to run in."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ends:
-    """Offsets of the first record of a partition, and behind the last one."""
-
-    low: int
-    high: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,98 +94,57 @@ class Snapshot:
             longest: milliseconds that a message may repeat another after.
 
         Raises:
-            Unjudged: Kafka is away, a topic is missing, or the group's offsets are not a sink's.
+            Unjudged: Kafka does not answer, a topic is missing, or `readings` was created anew.
+            ScanFailed: Kafka is away, or the group's offsets are not a sink's.
 
         """
         try:
-            ids = topic_ids(self._kafka, [*topics, READINGS], timeout=TIMEOUT_SECONDS)
+            ids = topic_ids(self._kafka, [*topics, READINGS], timeout=ANSWER_SECONDS)
         except (UnknownTopic, TimeoutError) as error:
-            reason = str(error) or f"no answer within {TIMEOUT_SECONDS} s"
+            reason = str(error) or f"no answer within {ANSWER_SECONDS} s"
             raise Unjudged(f"Kafka at {self._kafka.bootstrap}: {reason}") from error
-        consumer = Consumer(self._kafka.librdkafka() | {"group.id": self._group, "enable.auto.commit": False})
-        try:
-            asked = _Asked(consumer)
-            stored = self._stored(asked, ids[READINGS])
+        with Offsets(self._kafka, group=self._group) as offsets:
+            stored = self._stored(offsets, ids[READINGS])
             return [
                 self._range(
-                    asked,
+                    offsets,
                     Origin(topic=topic, topic_id=ids[topic], partition=partition),
                     stored,
                     since,
                     longest,
                 )
                 for topic in topics
-                for partition in asked.partitions(topic)
+                for partition in offsets.partitions(topic)
             ]
-        except KafkaException as error:
-            raise Unjudged(f"Kafka at {self._kafka.bootstrap}: {error.args[0].str()}") from error
-        finally:
-            consumer.close()
 
-    def _stored(self, asked: "_Asked", topic_id: str) -> dict[tuple[str, int], int]:
+    def _stored(self, offsets: Offsets, topic_id: str) -> dict[tuple[str, int], int]:
         """The last stored offset by raw topic id and partition, as the sinks committed it."""
-        stored: dict[tuple[str, int], int] = {}
-        for partition, metadata in asked.committed(READINGS):
-            try:
-                progress = Progress.decode(metadata)
-            except ValueError as error:
-                raise Unjudged(f"group {self._group}, {READINGS} [{partition}]: {error}") from error
-            if progress.topic_id not in {"", topic_id}:
-                raise Unjudged(
-                    f"{READINGS} was created anew, and the sink has not stored anything of it yet; try again once it has"
-                )
-            stored |= {(raw, partition): offset for raw, offset in progress.stored.items()}
-        return stored
+        progress = offsets.progress()
+        if any(each.topic_id not in {"", topic_id} for each in progress.values()):
+            raise Unjudged(
+                f"{READINGS} was created anew, and the sink has not stored anything of it yet; try again once it has"
+            )
+        return {
+            (raw, partition): offset
+            for partition, each in progress.items()
+            for raw, offset in each.stored.items()
+        }
 
     def _range(
-        self, asked: "_Asked", origin: Origin, stored: dict[tuple[str, int], int], since: int, longest: int
+        self, offsets: Offsets, origin: Origin, stored: dict[tuple[str, int], int], since: int, longest: int
     ) -> Range:
-        raw = asked.ends(origin.topic, origin.partition)
-        readings = asked.ends(READINGS, origin.partition)
+        raw = offsets.ends(origin.topic, origin.partition)
+        readings = offsets.ends(READINGS, origin.partition)
         began = since - longest
-        begin = max(raw.low, asked.offset_at(origin.topic, origin.partition, began, raw))
+        begin = max(raw.low, offsets.at(origin.topic, origin.partition, began, raw))
         return Range(
             origin=origin,
             begin=begin,
-            first=max(begin, asked.offset_at(origin.topic, origin.partition, since, raw)),
+            first=max(begin, offsets.at(origin.topic, origin.partition, since, raw)),
             last=stored.get((origin.topic_id, origin.partition), -1),
             known_from=0 if begin == 0 else (began if begin > raw.low else None),
             raw=raw,
             readings=readings,
             # A block is as old as the newest of its messages, or younger: none of the range lies before this.
-            readings_begin=asked.offset_at(READINGS, origin.partition, began, readings),
+            readings_begin=offsets.at(READINGS, origin.partition, began, readings),
         )
-
-
-class _Asked:
-    """What a consumer that joins nothing can be asked."""
-
-    def __init__(self, consumer: Consumer) -> None:
-        self._consumer = consumer
-
-    def partitions(self, topic: str) -> list[int]:
-        found: Any = self._consumer.list_topics(topic, timeout=TIMEOUT_SECONDS)
-        return sorted(found.topics[topic].partitions)
-
-    def committed(self, topic: str) -> Iterator[tuple[int, str]]:
-        """Partition and metadata of each offset that the group committed."""
-        targets = [TopicPartition(topic, number) for number in self.partitions(topic)]
-        for found in self._consumer.committed(targets, timeout=TIMEOUT_SECONDS):
-            if found.error is not None:
-                raise KafkaException(found.error)
-            if found.offset >= 0:
-                yield found.partition, found.metadata or ""
-
-    def ends(self, topic: str, partition: int) -> Ends:
-        low, high = self._consumer.get_watermark_offsets(
-            TopicPartition(topic, partition), timeout=TIMEOUT_SECONDS
-        )
-        return Ends(low=low, high=high)
-
-    def offset_at(self, topic: str, partition: int, time: int, ends: Ends) -> int:
-        """Offset of the first record of that time (milliseconds since 1970) or younger; the end, if there is none."""
-        target = TopicPartition(topic, partition, max(0, time))
-        (found,) = self._consumer.offsets_for_times([target], timeout=TIMEOUT_SECONDS)
-        if found.error is not None:
-            raise KafkaException(found.error)
-        return int(found.offset) if found.offset >= 0 else ends.high

@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from headrace.instant import milliseconds
+from headrace.offsets import ScanFailed
+from headrace.scan import Gone
+from headrace.terminal import progress
 from headrace.verify import report
 from headrace.verify.compare import Comparison
 from headrace.verify.errors import Unjudged
@@ -24,15 +27,16 @@ QUERY_SECONDS = 600
 
 def run(topics: Sequence[str], *, since: datetime | None, as_json: bool, limit: int) -> int:
     """Hold the three places side by side; 0 if they agree, 1 if not, 2 if that cannot be told."""
-    # Standard output is for the result: the rest may be looked at while it is piped.
-    aside = Console(stderr=True)
     for library in ("urllib3", "clickhouse_connect"):
         # What they warn of is in the sentence that we print.
         logging.getLogger(library).setLevel(logging.ERROR)
     try:
-        accounts = _accounts(topics, since, limit, aside)
-    except Unjudged as error:
-        aside.print(f"Not judged: {error}", markup=False, highlight=False, soft_wrap=True)
+        accounts = _accounts(topics, since, limit)
+    except (Unjudged, ScanFailed) as error:
+        hint = "; try a later --since" if isinstance(error, Gone) else ""
+        # Standard output is for the result: the rest may be looked at while it is piped.
+        aside = Console(stderr=True)
+        aside.print(f"Not judged: {error}{hint}", markup=False, highlight=False, soft_wrap=True)
         return 2
     if as_json:
         print(report.as_json(accounts))  # noqa: T201 - what was asked for
@@ -41,11 +45,10 @@ def run(topics: Sequence[str], *, since: datetime | None, as_json: bool, limit: 
     return 1 if any(account.counts for account in accounts) else 0
 
 
-def _accounts(topics: Sequence[str], since: datetime | None, limit: int, aside: Console) -> list[Account]:
+def _accounts(topics: Sequence[str], since: datetime | None, limit: int) -> list[Account]:
     kafka, window = KafkaSettings(), ProcessSettings().window_seconds
-    now = datetime.now(UTC)
-    earliest = int(now.timestamp() * 1000) - KEPT_MS
-    begin = earliest if since is None else max(earliest, int(since.timestamp() * 1000))
+    earliest = milliseconds(datetime.now(UTC)) - KEPT_MS
+    begin = earliest if since is None else max(earliest, milliseconds(since))
     try:
         client = connect(ClickHouseSettings(), insert_timeout=QUERY_SECONDS)
     except SinkError as error:
@@ -56,9 +59,9 @@ def _accounts(topics: Sequence[str], since: datetime | None, limit: int, aside: 
         ranges = snapshot.ranges(topics, since=begin, longest=window * 1250)
         ranges = [comparison.still_there(one) for one in ranges]
         _require_something(ranges)
-        with _progress(aside) as progress:
-            task = progress.add_task("messages", total=sum(one.size for one in ranges if one.judged))
-            return list(comparison.accounts(ranges, lambda count: progress.advance(task, count)))
+        with progress() as bar:
+            task = bar.add_task("messages", total=sum(one.size for one in ranges if one.judged))
+            return list(comparison.accounts(ranges, lambda count: bar.advance(task, count)))
     finally:
         client.close()
 
@@ -79,8 +82,3 @@ def _require_something(ranges: Sequence[Range]) -> None:
         raise Unjudged(
             f"nothing of the range is stored yet; {waiting:,} messages wait for the processor and the sink"
         )
-
-
-def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True)

@@ -15,7 +15,8 @@ from headrace.backfill.ledger import Ledger
 from headrace.backfill.stretch import Refused, Stretch
 from headrace.backfill.target import Count, Present, Target
 from headrace.dead_letters.replay import Memory
-from headrace.scan import Reach, Record
+from headrace.offsets import Reach
+from headrace.scan import Record
 from runtime.registry import DeviceTable
 from schemas.reading import reading
 from schemas.reading_block import Fate, MessageRow

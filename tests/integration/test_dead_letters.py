@@ -18,6 +18,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from headrace.dead_letters import commands
+from headrace.offsets import Offsets
 from headrace.scan import Scanner
 from headrace.stack.stack import Stack, answers
 from runtime.settings import KafkaSettings
@@ -215,10 +216,11 @@ async def test_the_record_is_put_back_untouched(ward: Ward):
     await ward.letters("replay", "--device", "sick-4")
     await ward.have("sick-4", "dead_letter", "dead_letter")
 
-    with Scanner(KafkaSettings(bootstrap=ward.stack.bootstrap)) as scanner:
+    kafka = KafkaSettings(bootstrap=ward.stack.bootstrap)
+    with Offsets(kafka) as offsets, Scanner(kafka) as scanner:
         log = [
             each
-            for reach in scanner.reaches(TOPIC)
+            for reach in offsets.reaches(TOPIC)
             for each in scanner.read(reach)
             if each.key == b"acme/sick-4"
         ]

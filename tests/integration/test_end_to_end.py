@@ -17,8 +17,8 @@ from rich.console import Console
 from headrace.demo import judge
 from headrace.demo.run import register, send, settle
 from headrace.stack.stack import Stack
+from tests.support.commands import headrace
 from tests.support.processes import stack_settings, until
-from tests.support.verify import verify
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -218,12 +218,12 @@ async def test_a_running_pipeline_is_verified(stack: Stack, clickhouse: Any):
         return await asyncio.to_thread(judge.arrived, clickhouse, run) > 0
 
     await until(under_way, within=60)
-    early = await verify(stack, "--json")
+    early = await headrace(stack, "verify", "--json")
     ledgers = await sending
     await settle(clickhouse, run, sum(ledger.accepted for ledger in ledgers.values()), QUIET)
-    late = await verify(stack, "--json")
+    late = await headrace(stack, "verify", "--json")
 
-    assert (0, 0) == (early[0], late[0]), early[1] + late[1]
+    assert (0, 0) == (early.code, late.code), early.out + late.out
 
 
 async def test_kills_in_mid_stream_lose_and_repeat_nothing(stack: Stack, clickhouse: Any):
@@ -249,8 +249,8 @@ async def test_kills_in_mid_stream_lose_and_repeat_nothing(stack: Stack, clickho
     await settle(clickhouse, run, sum(ledger.accepted for ledger in ledgers.values()), QUIET)
 
     assert await asyncio.to_thread(judge.differences, clickhouse, run, ledgers) == []
-    code, output = await verify(stack, "--json")
-    assert 0 == code, output
+    told = await headrace(stack, "verify", "--json")
+    assert 0 == told.code, told.out
 
 
 async def test_the_log_holds_what_every_process_did(stack: Stack):

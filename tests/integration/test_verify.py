@@ -27,9 +27,9 @@ from runtime.topics import topic_ids
 from schemas.reading_block import Fate, MessageRow
 from schemas.topics import READINGS
 from sinks.progress import Progress
+from tests.support.commands import headrace
 from tests.support.processes import stack_settings, until
 from tests.support.raw import Raw, garbage, message, record
-from tests.support.verify import verify
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -354,24 +354,24 @@ async def test_the_operator_is_told(line: Line):
     await line.flow(some(20))
     line.damage("DELETE FROM messages WHERE MINE AND origin_offset = 7")
 
-    code, output = await verify(line.stack, "--topic", TOPIC, "--since", "1h", COLUMNS="120")
+    told = await headrace(line.stack, "verify", "--topic", TOPIC, "--since", "1h")
 
     assert (
         f"{TOPIC} [{line.partition}] offset 7: not stored: stored in readings, and no row of messages"
-        in output
+        in told.out
     )
-    assert 1 == code
+    assert 1 == told.code
 
 
 async def test_a_kafka_that_is_away_cannot_be_judged(stack: Stack):
     """Without Kafka the exit code is neither that of a clean range nor that of a finding."""
-    code, output = await verify(stack, HEADRACE_KAFKA__BOOTSTRAP="127.0.0.1:1")
+    told = await headrace(stack, "verify", KAFKA__BOOTSTRAP="127.0.0.1:1")
 
-    assert (2, "") == (code, output)
+    assert (2, "") == (told.code, told.out)
 
 
 async def test_a_clickhouse_that_is_away_cannot_be_judged(stack: Stack):
     """Without ClickHouse the exit code is neither that of a clean range nor that of a finding."""
-    code, output = await verify(stack, HEADRACE_CLICKHOUSE__URL="http://127.0.0.1:1")
+    told = await headrace(stack, "verify", CLICKHOUSE__URL="http://127.0.0.1:1")
 
-    assert (2, "") == (code, output)
+    assert (2, "") == (told.code, told.out)

@@ -37,7 +37,7 @@ def test_a_duration_is_so_long_ago(text, ago):
     assert before - ago <= instant(text) <= datetime.now(UTC) - ago
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "5", "h", "-1h"])
+@pytest.mark.parametrize("text", ["", "yesterday", "5", "h", "-1h", "2 h", "2w"])
 def test_anything_else_is_refused(text):
     """What is neither is a mistake of the person who typed it."""
     with pytest.raises(typer.BadParameter):

@@ -1,25 +1,29 @@
 """Emissions: the first block that has a message counts, and a later one is held against it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from headrace.scan import Record
 from headrace.verify import emissions
 from headrace.verify.emissions import Emissions
 from headrace.verify.findings import Origin
 from schemas.reading_block import Fate, MessageRow, encode
 from tests.support.blocks import message, span
-from tests.support.group import Record
 
 ORIGIN = Origin(topic="raw-graph", topic_id="id of raw-graph", partition=0)
 
 Contradictions = list[tuple[int, Fate, Fate]]
 
 
+def record(value: bytes, headers: Sequence[tuple[str, bytes]] = ()) -> Record:
+    """A record of `readings`."""
+    return Record(partition=0, offset=0, timestamp=0, key=None, value=value, headers=headers)
+
+
 def block(rows: Iterable[MessageRow], **where: str) -> Record:
     """A record of `readings` with these rows."""
     rows = list(rows)
-    covered = span(rows[0].offset, rows[-1].offset, **where)
-    return Record(0, encode(rows), covered.headers())
+    return record(encode(rows), span(rows[0].offset, rows[-1].offset, **where).headers())
 
 
 def run(first: int, last: int, **changes: Fate) -> Record:
@@ -88,8 +92,9 @@ def test_fates_are_forgotten(monkeypatch):
 
 def test_what_is_no_block_is_left_out():
     """Garbage, a block without a range, and one with a fate that there is not, end nothing."""
-    strange = replace(run(0, 0), content=run(0, 0).value().replace(b"stored", b"st0red"))
-    emitted, _ = read(Record(0, b"garbage"), Record(0, b"", span(0, 0).headers()), strange, run(1, 1))
+    good = run(0, 0)
+    strange = replace(good, value=(good.value or b"").replace(b"stored", b"st0red"))
+    emitted, _ = read(record(b"garbage"), record(b"", span(0, 0).headers()), strange, run(1, 1))
 
     assert [1] == list(emitted.page(0, 9))
 
