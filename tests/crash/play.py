@@ -1,0 +1,75 @@
+"""Play one cell: load, fault, recovery, and the verdict."""
+
+import asyncio
+import time
+import zlib
+from dataclasses import dataclass
+
+from tests.crash.cells import Cell
+from tests.crash.load import Load
+from tests.crash.oracle import Oracle, Verdict
+from tests.crash.scenes import AFTER, BEFORE, SCENES
+from tests.crash.world import World
+from tests.support.processes import until
+
+SETTLE_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What came of a cell."""
+
+    cell: Cell
+    verdict: Verdict
+    accepted: int
+    """Messages of which a client heard success."""
+    unanswered: int
+    """Attempts that were refused or not answered."""
+    repeats: int
+    """Messages that processors emitted more than once, and sinks dropped."""
+    seconds: float
+
+
+async def play(world: World, cell: Cell, *, turn: int) -> Result:
+    """Play a cell; `turn` tells the same cell played twice apart.
+
+    Raises:
+        tests.crash.crew.Failed: there is no verdict.
+        TimeoutError: neither.
+
+    """
+    began = time.monotonic()
+    prefix = f"{turn}-{zlib.crc32(cell.name.encode()):08x}-"
+    await world.register(prefix)
+    await asyncio.to_thread(world.emitted.forget)
+    load = Load(world.addresses, prefix, seed=cell.name)
+    async with load:
+        await load.more(BEFORE)
+        await SCENES[cell.plot](world, cell, load)
+        await load.more(AFTER)
+    await world.whole()
+    verdict = await judged(world, prefix, load)
+    return Result(
+        cell=cell,
+        verdict=verdict,
+        accepted=load.ledger.accepted,
+        unanswered=load.ledger.refused + load.ledger.unanswered,
+        repeats=world.emitted.repeats,
+        seconds=time.monotonic() - began,
+    )
+
+
+async def judged(world: World, prefix: str, load: Load) -> Verdict:
+    """The verdict, once the pipeline has come to rest, or after a patience that is long enough for it."""
+    oracle = Oracle(world.clickhouse, world.emitted, prefix, load.ledger)
+
+    async def settled() -> bool:
+        return await asyncio.to_thread(world.emitted.settled) and await asyncio.to_thread(oracle.complete)
+
+    try:
+        await until(settled, within=SETTLE_SECONDS)
+    except TimeoutError:
+        verdict = await asyncio.to_thread(oracle.verdict)
+        restless = f"the pipeline did not come to rest within {SETTLE_SECONDS} s"
+        return Verdict(verdict.lost, verdict.doubled, [restless, *verdict.findings])
+    return await asyncio.to_thread(oracle.verdict)

@@ -1,0 +1,181 @@
+"""World: one Kafka, one ClickHouse behind a proxy, a crew, and a look at its consumer groups."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import clickhouse_connect
+from confluent_kafka import ConsumerGroupState
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
+
+from headrace.stack import supervisor
+from headrace.stack.stack import Stack
+from runtime.publisher import Publisher
+from runtime.settings import KafkaSettings
+from schemas.codec import encode
+from schemas.topics import DEVICES, key
+from tests.crash.crew import CODE, Crew
+from tests.crash.emitted import Emitted
+from tests.crash.load import TENANT, TOKEN, Addresses, fleet
+from tests.crash.proxy import Proxy
+from tests.support.processes import free_ports, stack_settings, until
+
+PARTITIONS = 4
+SESSION_SECONDS = 3
+"""After so long the group puts a frozen or killed member out."""
+
+STANDING = ("http", "coap", "process-1", "process-2", "sink-1", "sink-2")
+NEWCOMERS = ("process-3", "sink-3")
+
+GROUPS: Mapping[str, str] = {"process": "headrace-process", "sink": "headrace-sink"}
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a cell finds, and leaves as it was: everything runs, and nothing has a fault in it."""
+
+    stack: Stack
+    crew: Crew
+    proxy: Proxy
+    emitted: Emitted
+    addresses: Addresses
+    clickhouse: Any
+    admin: AdminClient
+
+    async def register(self, prefix: str) -> None:
+        """Make a cell's devices known."""
+        kafka = KafkaSettings(bootstrap=self.stack.bootstrap)
+        async with Publisher(kafka, delivery_timeout=30) as publisher:
+            devices = fleet(prefix)
+            await asyncio.gather(
+                *(publisher.send(DEVICES, encode(each), key=key(TENANT, each.device)) for each in devices)
+            )
+
+    async def kill_service(self, name: str) -> None:
+        """Kill Kafka or ClickHouse; returns when it is back."""
+        pid = self.stack.pid(name)
+        os.kill(pid, signal.SIGKILL)
+        await self.stack.restarted(name, after_pid=pid)
+
+    @contextlib.contextmanager
+    def frozen_service(self, name: str) -> Any:
+        """Kafka or ClickHouse stands still inside the block."""
+        pid = self.stack.pid(name)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    @contextlib.asynccontextmanager
+    async def starved(self, topics: Collection[str]) -> AsyncIterator[None]:
+        """Kafka takes nothing for these topics inside the block: they have fewer in-sync replicas than they need."""
+        await asyncio.to_thread(self._need_replicas, topics, "2")
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(self._need_replicas, topics, "1")
+
+    def _need_replicas(self, topics: Collection[str], count: str) -> None:
+        entry = ConfigEntry("min.insync.replicas", count, incremental_operation=AlterConfigOpType.SET)
+        resources = [
+            ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry]) for name in topics
+        ]
+        for done in self.admin.incremental_alter_configs(resources).values():
+            done.result(30)
+
+    async def members(self, role: str) -> tuple[int, bool]:
+        """How many members a group has, and whether it is at rest."""
+        group = GROUPS[role]
+        described = self.admin.describe_consumer_groups([group])[group]
+        found = await asyncio.to_thread(described.result, 30)
+        return len(found.members), found.state is ConsumerGroupState.STABLE
+
+    async def at_rest(self, role: str, members: int, *, within: float = 60) -> None:
+        """Return when a group has exactly so many members, and is at rest."""
+
+        async def condition() -> bool:
+            return await self.members(role) == (members, True)
+
+        await until(condition, within=within)
+
+    async def whole(self) -> None:
+        """Return when every standing member is in its group; whoever has ended is started again."""
+
+        async def condition() -> bool:
+            await self.crew.revive()
+            expected = {
+                role: sum(1 for m in self.crew.members.values() if m.role == role and m.process is not None)
+                for role in GROUPS
+            }
+            found = [await self.members(role) == (count, True) for role, count in expected.items()]
+            return all(found)
+
+        await until(condition, within=90)
+
+
+@contextlib.asynccontextmanager
+async def world(folder: Path) -> AsyncIterator[World]:
+    """Everything started; when the block is left, no process is left."""
+    settings = stack_settings(folder / "stack", partitions=PARTITIONS)
+    (proxy_port,) = free_ports(1)
+    async with contextlib.AsyncExitStack() as stack:
+        # Here services are killed all the time, and are to come back at once.
+        stack.enter_context(mock.patch.multiple(supervisor, CRASHES=1_000_000, BACKOFF=(0.1, 0.1)))
+        services = await stack.enter_async_context(Stack(settings, services=("kafka", "clickhouse"), fresh=True))
+        await services.create_topics()
+        proxy = await stack.enter_async_context(Proxy(proxy_port, settings.clickhouse_port))
+        crew = await stack.enter_async_context(Crew(folder / "crew"))
+        for name in (*STANDING, *NEWCOMERS):
+            (port,) = free_ports(1)
+            crew.add(name, port, _environment(services, proxy.url, port))
+        emitted = Emitted(services.bootstrap, sink_group=GROUPS["sink"], partitions=PARTITIONS)
+        stack.callback(emitted.close)
+        clickhouse = clickhouse_connect.get_client(dsn=services.clickhouse_url, autogenerate_session_id=False)
+        stack.callback(clickhouse.close)
+        here = World(
+            services,
+            crew,
+            proxy,
+            emitted,
+            Addresses(services.http_url, settings.coap_port),
+            clickhouse,
+            AdminClient({"bootstrap.servers": services.bootstrap}),
+        )
+        await asyncio.gather(*(crew.start(name) for name in STANDING))
+        await here.whole()
+        yield here
+
+
+def _environment(stack: Stack, clickhouse_url: str, health_port: int) -> dict[str, str]:
+    settings = stack.settings
+    return {
+        "PYTHONPATH": str(CODE),
+        "PYTHONUNBUFFERED": "1",
+        "HEADRACE_KAFKA__BOOTSTRAP": stack.bootstrap,
+        "HEADRACE_CLICKHOUSE__URL": clickhouse_url,
+        "HEADRACE_HEALTH__PORT": str(health_port),
+        "HEADRACE_HTTP__PORT": str(settings.http_port),
+        "HEADRACE_HTTP__TOKENS": json.dumps({TOKEN: TENANT}),
+        "HEADRACE_COAP__PORT": str(settings.coap_port),
+        "HEADRACE_EDGE__DELIVERY_TIMEOUT": "2",
+        "HEADRACE_EDGE__RETRY_AFTER": "1",
+        "HEADRACE_PROCESS__SESSION_TIMEOUT": str(SESSION_SECONDS),
+        "HEADRACE_PROCESS__CHUNK_MESSAGES": "50",
+        "HEADRACE_SINK__SESSION_TIMEOUT": str(SESSION_SECONDS),
+        "HEADRACE_SINK__BATCH_SECONDS": "0.2",
+        "HEADRACE_SINK__INSERT_TIMEOUT": "5",
+    }
