@@ -12,7 +12,7 @@ from tests.crash.scenes import AFTER, BEFORE, SCENES
 from tests.crash.world import World
 from tests.support.processes import until
 
-SETTLE_SECONDS = 60
+SETTLE_SECONDS = 90
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class Result:
     verdict: Verdict
     accepted: int
     """Messages of which a client heard success."""
-    unanswered: int
+    trouble: int
     """Attempts that were refused or not answered."""
     repeats: int
     """Messages that processors emitted more than once, and sinks dropped."""
@@ -53,7 +53,7 @@ async def play(world: World, cell: Cell, *, turn: int) -> Result:
         cell=cell,
         verdict=verdict,
         accepted=load.ledger.accepted,
-        unanswered=load.ledger.refused + load.ledger.unanswered,
+        trouble=load.ledger.refused + load.ledger.unanswered,
         repeats=world.emitted.repeats,
         seconds=time.monotonic() - began,
     )
@@ -67,7 +67,7 @@ async def judged(world: World, prefix: str, load: Load) -> Verdict:
         return await asyncio.to_thread(world.emitted.settled) and await asyncio.to_thread(oracle.complete)
 
     try:
-        await until(settled, within=SETTLE_SECONDS)
+        await until(settled, within=SETTLE_SECONDS, every=0.3)
     except TimeoutError:
         verdict = await asyncio.to_thread(oracle.verdict)
         restless = f"the pipeline did not come to rest within {SETTLE_SECONDS} s"

@@ -1,4 +1,4 @@
-"""Proxy: between sinks and ClickHouse, a place to cut the wire at a chosen request, or to hold its answer back."""
+"""Proxy: between a sink and ClickHouse, a place to cut the wire at a chosen request, or to hold its answer back."""
 
 import asyncio
 import contextlib
@@ -24,6 +24,8 @@ class Cut(Enum):
     """It is carried out, and the connection breaks before the answer comes."""
     HELD = auto()
     """It is carried out, and the answer comes once it is let go."""
+    LATE = auto()
+    """It arrives once it is let go."""
 
 
 @dataclass(slots=True)
@@ -109,12 +111,15 @@ class Proxy:
             await up_writer.drain()
             trap.sprung.set()
             return False
+        if trap and trap.cut is Cut.LATE:
+            trap.sprung.set()
+            await trap.released.wait()
         up_writer.write(head + body)
         await up_writer.drain()
         answer = b"".join(await _message(up_reader))
         if trap:
             trap.sprung.set()
-            if trap.cut is Cut.ANSWER:
+            if trap.cut is not Cut.HELD:
                 return False
             await trap.released.wait()
         writer.write(answer)

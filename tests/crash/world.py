@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ SESSION_SECONDS = 3
 
 STANDING = ("http", "coap", "process-1", "process-2", "sink-1", "sink-2")
 NEWCOMERS = ("process-3", "sink-3")
+BEHIND_PROXY = "sink-1"
+"""The others reach ClickHouse by themselves."""
 
 GROUPS: Mapping[str, str] = {"process": "headrace-process", "sink": "headrace-sink"}
 
@@ -71,7 +73,7 @@ class World:
         await self.stack.restarted(name, after_pid=pid)
 
     @contextlib.contextmanager
-    def frozen_service(self, name: str) -> Any:
+    def frozen_service(self, name: str) -> Iterator[None]:
         """Kafka or ClickHouse stands still inside the block."""
         pid = self.stack.pid(name)
         os.kill(pid, signal.SIGSTOP)
@@ -110,7 +112,15 @@ class World:
         async def condition() -> bool:
             return await self.members(role) == (members, True)
 
-        await until(condition, within=within)
+        await until(condition, within=within, every=0.1)
+
+    async def moving(self, role: str, members: int) -> None:
+        """Return when a group that had so many members has begun to change."""
+
+        async def condition() -> bool:
+            return await self.members(role) != (members, True)
+
+        await until(condition, within=60, every=0.05)
 
     async def whole(self) -> None:
         """Return when every standing member is in its group; whoever has ended is started again."""
@@ -124,7 +134,7 @@ class World:
             found = [await self.members(role) == (count, True) for role, count in expected.items()]
             return all(found)
 
-        await until(condition, within=90)
+        await until(condition, within=90, every=0.1)
 
 
 @contextlib.asynccontextmanager
@@ -141,7 +151,8 @@ async def world(folder: Path) -> AsyncIterator[World]:
         crew = await stack.enter_async_context(Crew(folder / "crew"))
         for name in (*STANDING, *NEWCOMERS):
             (port,) = free_ports(1)
-            crew.add(name, port, _environment(services, proxy.url, port))
+            clickhouse_url = proxy.url if name == BEHIND_PROXY else services.clickhouse_url
+            crew.add(name, port, _environment(services, clickhouse_url, port))
         emitted = Emitted(services.bootstrap, sink_group=GROUPS["sink"], partitions=PARTITIONS)
         stack.callback(emitted.close)
         clickhouse = clickhouse_connect.get_client(dsn=services.clickhouse_url, autogenerate_session_id=False)
@@ -176,6 +187,6 @@ def _environment(stack: Stack, clickhouse_url: str, health_port: int) -> dict[st
         "HEADRACE_PROCESS__SESSION_TIMEOUT": str(SESSION_SECONDS),
         "HEADRACE_PROCESS__CHUNK_MESSAGES": "50",
         "HEADRACE_SINK__SESSION_TIMEOUT": str(SESSION_SECONDS),
-        "HEADRACE_SINK__BATCH_SECONDS": "0.2",
+        "HEADRACE_SINK__BATCH_SECONDS": "0.5",
         "HEADRACE_SINK__INSERT_TIMEOUT": "5",
     }
