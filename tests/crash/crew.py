@@ -179,7 +179,7 @@ class Crew:
             return member.struck or member.gone or await answers(f"http://127.0.0.1:{member.health_port}/ready")
 
         try:
-            await until(condition, within=READY_SECONDS)
+            await until(condition, within=READY_SECONDS, every=0.2)
         except TimeoutError as error:
             raise Failed(f"{member.name} did not become ready:\n{tail(member.log)}") from error
         if member.gone and not member.struck:

@@ -25,7 +25,7 @@ TENANT, TOKEN = "crash", "crash-token"
 DEVICES = 12
 """Of each dialect: enough that every partition has some."""
 
-PAUSE_SECONDS = 0.1
+PAUSE_SECONDS = 0.2
 """Between two messages of a client, and before it tries again."""
 
 HTTP_PATIENCE_SECONDS = 3.0

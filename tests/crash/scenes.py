@@ -20,7 +20,7 @@ from tests.support.processes import until
 
 Scene = Callable[[World, Cell, Load], Awaitable[None]]
 
-BEFORE, AFTER = 60, 60
+BEFORE, AFTER = 40, 40
 """Messages that are accepted before a fault is laid, and after it is over."""
 
 TROUBLE = 4
@@ -120,7 +120,7 @@ async def starve(world: World, cell: Cell, load: Load) -> None:
     """See `SENTENCES[Plot.STARVE]`."""
     is_edge = cell.victim not in GROUPS
     async with world.starved(RAW_TOPICS.values() if is_edge else [READINGS]):
-        await (load.trouble(TROUBLE) if is_edge else load.more(5 * AFTER))
+        await (load.trouble(TROUBLE) if is_edge else load.more(4 * AFTER))
         world.crew[_name(cell)].send(signal.SIGKILL)
         await until(lambda: world.crew[_name(cell)].gone)
     await world.crew.restart(_name(cell))
