@@ -24,9 +24,13 @@ WRONG, UNDECIDED = 1, 3
 def main() -> int:
     """Read the arguments, play, write the page."""
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
-    parser.add_argument("cells", nargs="*", metavar="CELL", help="names of cells, or the beginnings of names; all by default")
+    parser.add_argument(
+        "cells", nargs="*", metavar="CELL", help="names of cells, or the beginnings of names; all by default"
+    )
     parser.add_argument("--list", action="store_true", help="say what the cells are, and play none")
-    parser.add_argument("--page", type=Path, help="Markdown file whose table is written anew; only with all cells")
+    parser.add_argument(
+        "--page", type=Path, help="Markdown file whose table is written anew; only with all cells"
+    )
     arguments = parser.parse_args()
     chosen = [
         cell for name, cell in CELLS.items() if not arguments.cells or name.startswith(tuple(arguments.cells))

@@ -84,7 +84,11 @@ SINK = (
 )
 
 MOMENTS = {"http": EDGE, "coap": EDGE, "process": PROCESS, "sink": SINK}
-_QUICK = {("sink", Moment.TABLE_INSERTED), ("process", Moment.BLOCKS_ACKNOWLEDGED), ("http", Moment.EDGE_ACKNOWLEDGED)}
+_QUICK = {
+    ("sink", Moment.TABLE_INSERTED),
+    ("process", Moment.BLOCKS_ACKNOWLEDGED),
+    ("http", Moment.EDGE_ACKNOWLEDGED),
+}
 
 
 def _every_moment(plot: Plot, *roles: str, quick: bool = False) -> list[Cell]:

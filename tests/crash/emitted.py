@@ -50,11 +50,15 @@ class Emitted:
 
     def catch_up(self) -> None:
         """Read to the present end."""
-        ends = {number: self._end(READINGS, number) for number in self._partitions}
+        ends = self.ends(READINGS)
         while any(self._next[number] < end for number, end in ends.items()):
             for message in self._consumer.consume(500, 0.2):
                 if message.error() is None:
                     self._take(message)
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """The next offset of each partition of a topic."""
+        return {number: self._end(topic, number) for number in self._partitions}
 
     def _end(self, topic: str, number: int) -> int:
         _, end = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
@@ -65,7 +69,9 @@ class Emitted:
         span, rows = Span.of(message.headers()), decode(message.value())
         place = (span.topic, span.partition)
         self._covered[place] = max(self._covered[place], span.last)
-        for offset, fate in zip(rows.column("offset").to_pylist(), rows.column("fate").to_pylist(), strict=True):
+        for offset, fate in zip(
+            rows.column("offset").to_pylist(), rows.column("fate").to_pylist(), strict=True
+        ):
             fates = self.fates[(*place, offset)]
             self.repeats += bool(fates)
             fates.add(fate)

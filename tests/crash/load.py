@@ -158,8 +158,10 @@ class Load:
             number = next(self._numbers)
             message = compose(number)
             self.ledger.messages.extend(message.sent)
-            while not await self._say(client, message) and number % IMPATIENT:
+            heard = await self._say(client, message)
+            while not heard and number % IMPATIENT:
                 await asyncio.sleep(PAUSE_SECONDS)
+                heard = await self._say(client, message)
             said.append(message)
             if not self._random.randrange(REPEATED):
                 await self._say(client, self._random.choice(said))
@@ -190,7 +192,8 @@ class Load:
             for device in pair
         ]
         sent = [
-            Sent(device=device, values=[(device, "peopleCount", "peopleCount", float(number), at)]) for device in pair
+            Sent(device=device, values=[(device, "peopleCount", "peopleCount", float(number), at)])
+            for device in pair
         ]
         return Message(
             sent, "/beta/workplace/sensorDevices/ingestTelemetry", _json({"telemetry": items}), _JSON
@@ -240,7 +243,9 @@ class _Http:
     async def post(self, message: Message) -> bool | None:
         """See `Client.post`."""
         try:
-            async with self._session.post(message.path, data=message.body, headers=message.headers) as response:
+            async with self._session.post(
+                message.path, data=message.body, headers=message.headers
+            ) as response:
                 await response.read()
                 return response.ok
         except (aiohttp.ClientError, TimeoutError):

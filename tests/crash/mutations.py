@@ -137,7 +137,11 @@ MUTATIONS: Sequence[Mutation] = (
                 "first, last = self.progress.pending or self._fill(rows, size)",
                 "first, last = self._fill(rows, size)",
             ),
-            Edit("sinks/partition.py", "if self.progress.pending is not None:", "if self.progress.pending == ():"),
+            Edit(
+                "sinks/partition.py",
+                "if self.progress.pending is not None:",
+                "if self.progress.pending == ():",
+            ),
         ],
         ["sink-kill-table-inserted"],
     ),
@@ -151,7 +155,9 @@ def main() -> int:
     names = parser.parse_args().names
     chosen = [mutation for mutation in MUTATIONS if not names or mutation.name in names]
     missed = [mutation.name for mutation in chosen if not _noticed(mutation)]
-    print(f"\n{len(chosen)} mutations: {len(chosen) - len(missed)} noticed, {len(missed)} not {' '.join(missed)}")
+    print(
+        f"\n{len(chosen)} mutations: {len(chosen) - len(missed)} noticed, {len(missed)} not {' '.join(missed)}"
+    )
     return 1 if missed or not chosen else 0
 
 
@@ -168,7 +174,9 @@ def _noticed(mutation: Mutation) -> bool:
                 why = next((line.strip() for line in done.stdout.splitlines() if line.startswith("    ")), "")
                 print(f"{mutation.name:<52} noticed by {cell}\n    {why}", flush=True)
                 return True
-            print(f"{mutation.name:<52} NOT noticed by {cell}\n{done.stdout}{done.stderr[-2000:]}", flush=True)
+            print(
+                f"{mutation.name:<52} NOT noticed by {cell}\n{done.stdout}{done.stderr[-2000:]}", flush=True
+            )
     return False
 
 

@@ -19,7 +19,9 @@ _MESSAGES = """
 SELECT device, countIf(fate = 'stored'), countIf(fate = 'duplicate'), countIf(fate = 'dead_letter'), sum(readings)
 FROM messages WHERE startsWith(device, {prefix:String}) GROUP BY device
 """
-_DEAD_LETTERS = "SELECT device, count() FROM dead_letters WHERE startsWith(device, {prefix:String}) GROUP BY device"
+_DEAD_LETTERS = (
+    "SELECT device, count() FROM dead_letters WHERE startsWith(device, {prefix:String}) GROUP BY device"
+)
 _REPEATED_ORIGINS = """
 SELECT origin_topic, origin_partition, origin_offset, count() FROM messages
 WHERE startsWith(device, {prefix:String}) GROUP BY ALL HAVING count() > 1

@@ -38,7 +38,9 @@ def _name(cell: Cell) -> str:
     return cell.victim if cell.victim not in GROUPS else f"{cell.victim}-1"
 
 
-async def _armed(world: World, cell: Cell, signum: str, environment: Mapping[str, str] | None = None) -> Member:
+async def _armed(
+    world: World, cell: Cell, signum: str, environment: Mapping[str, str] | None = None
+) -> Member:
     """The victim in a new process, once its fault has happened."""
     if cell.moment is None:
         raise Failed(f"{cell.name} names no moment")

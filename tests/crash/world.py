@@ -93,9 +93,7 @@ class World:
 
     def _need_replicas(self, topics: Collection[str], count: str) -> None:
         entry = ConfigEntry("min.insync.replicas", count, incremental_operation=AlterConfigOpType.SET)
-        resources = [
-            ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry]) for name in topics
-        ]
+        resources = [ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry]) for name in topics]
         for done in self.admin.incremental_alter_configs(resources).values():
             done.result(30)
 
@@ -137,22 +135,42 @@ class World:
         await until(condition, within=90, every=0.1)
 
 
+QUICKENED: Mapping[str, str] = {
+    "HEADRACE_EDGE__DELIVERY_TIMEOUT": "2",
+    "HEADRACE_EDGE__RETRY_AFTER": "1",
+    "HEADRACE_PROCESS__SESSION_TIMEOUT": str(SESSION_SECONDS),
+    "HEADRACE_PROCESS__CHUNK_MESSAGES": "50",
+    "HEADRACE_SINK__SESSION_TIMEOUT": str(SESSION_SECONDS),
+    "HEADRACE_SINK__BATCH_SECONDS": "0.5",
+    "HEADRACE_SINK__INSERT_TIMEOUT": "5",
+}
+"""Settings of every member: what takes ten seconds or a minute elsewhere takes a few here."""
+
+
 @contextlib.asynccontextmanager
-async def world(folder: Path) -> AsyncIterator[World]:
+async def world(
+    folder: Path,
+    *,
+    standing: Collection[str] = STANDING,
+    settings: Mapping[str, str] = QUICKENED,
+    forked: bool = True,
+) -> AsyncIterator[World]:
     """Everything started; when the block is left, no process is left."""
-    settings = stack_settings(folder / "stack", partitions=PARTITIONS)
+    stack_at = stack_settings(folder / "stack", partitions=PARTITIONS)
     (proxy_port,) = free_ports(1)
     async with contextlib.AsyncExitStack() as stack:
         # Here services are killed all the time, and are to come back at once.
         stack.enter_context(mock.patch.multiple(supervisor, CRASHES=1_000_000, BACKOFF=(0.1, 0.1)))
-        services = await stack.enter_async_context(Stack(settings, services=("kafka", "clickhouse"), fresh=True))
+        services = await stack.enter_async_context(
+            Stack(stack_at, services=("kafka", "clickhouse"), fresh=True)
+        )
         await services.create_topics()
-        proxy = await stack.enter_async_context(Proxy(proxy_port, settings.clickhouse_port))
-        crew = await stack.enter_async_context(Crew(folder / "crew"))
+        proxy = await stack.enter_async_context(Proxy(proxy_port, stack_at.clickhouse_port))
+        crew = await stack.enter_async_context(Crew(folder / "crew", forked=forked))
         for name in (*STANDING, *NEWCOMERS):
             (port,) = free_ports(1)
             clickhouse_url = proxy.url if name == BEHIND_PROXY else services.clickhouse_url
-            crew.add(name, port, _environment(services, clickhouse_url, port))
+            crew.add(name, port, {**_environment(services, clickhouse_url, port), **settings})
         emitted = Emitted(services.bootstrap, sink_group=GROUPS["sink"], partitions=PARTITIONS)
         stack.callback(emitted.close)
         clickhouse = clickhouse_connect.get_client(dsn=services.clickhouse_url, autogenerate_session_id=False)
@@ -162,31 +180,23 @@ async def world(folder: Path) -> AsyncIterator[World]:
             crew,
             proxy,
             emitted,
-            Addresses(services.http_url, settings.coap_port),
+            Addresses(services.http_url, stack_at.coap_port),
             clickhouse,
             AdminClient({"bootstrap.servers": services.bootstrap}),
         )
-        await asyncio.gather(*(crew.start(name) for name in STANDING))
+        await asyncio.gather(*(crew.start(name) for name in standing))
         await here.whole()
         yield here
 
 
 def _environment(stack: Stack, clickhouse_url: str, health_port: int) -> dict[str, str]:
-    settings = stack.settings
     return {
         "PYTHONPATH": str(CODE),
         "PYTHONUNBUFFERED": "1",
         "HEADRACE_KAFKA__BOOTSTRAP": stack.bootstrap,
         "HEADRACE_CLICKHOUSE__URL": clickhouse_url,
         "HEADRACE_HEALTH__PORT": str(health_port),
-        "HEADRACE_HTTP__PORT": str(settings.http_port),
+        "HEADRACE_HTTP__PORT": str(stack.settings.http_port),
         "HEADRACE_HTTP__TOKENS": json.dumps({TOKEN: TENANT}),
-        "HEADRACE_COAP__PORT": str(settings.coap_port),
-        "HEADRACE_EDGE__DELIVERY_TIMEOUT": "2",
-        "HEADRACE_EDGE__RETRY_AFTER": "1",
-        "HEADRACE_PROCESS__SESSION_TIMEOUT": str(SESSION_SECONDS),
-        "HEADRACE_PROCESS__CHUNK_MESSAGES": "50",
-        "HEADRACE_SINK__SESSION_TIMEOUT": str(SESSION_SECONDS),
-        "HEADRACE_SINK__BATCH_SECONDS": "0.5",
-        "HEADRACE_SINK__INSERT_TIMEOUT": "5",
+        "HEADRACE_COAP__PORT": str(stack.settings.coap_port),
     }

@@ -1,0 +1,1 @@
+"""Benches: figures of a running Headrace, each printed by a command of its own."""
