@@ -1,9 +1,8 @@
 """The topology: raw topics through one Faust agent into `readings` and `dead-letters`."""
 
-import asyncio
-import functools
 import ssl
 import threading
+import time
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
@@ -12,18 +11,16 @@ import faust
 from faust.types.auth import SASLMechanism
 
 from processors.chunks import ChunkApp, ChunkConsumer, ChunkSchema
-from processors.rebuild import rebuild
-from processors.refinery import Refinery
+from processors.processor import Processor
+from processors.progress import Progress
 from processors.settings import ProcessSettings
+from processors.watchdog import Watchdog
 from runtime import log as logging
-from runtime.faults import Moment, reached
 from runtime.health import health
-from runtime.publisher import Publisher
 from runtime.registry import Devices, Registry
 from runtime.settings import HealthSettings, KafkaSettings, LogSettings
-from runtime.topics import topic_ids
 from schemas.reading_block import encode
-from schemas.topics import MAX_BLOCK_BYTES, RAW_TOPICS
+from schemas.topics import RAW_TOPICS
 
 
 def build(kafka: KafkaSettings, settings: ProcessSettings, devices: Devices) -> ChunkApp:
@@ -31,23 +28,16 @@ def build(kafka: KafkaSettings, settings: ProcessSettings, devices: Devices) -> 
     app = ChunkApp(settings.group, **_options(kafka, settings))
     app.chunk_topics = frozenset(RAW_TOPICS.values())
     app.chunk_messages = settings.chunk_messages
+    app.grace_seconds = settings.grace_seconds
+    app.progress = Progress(time.monotonic)
     raw = app.topic(*RAW_TOPICS.values(), schema=ChunkSchema(), maxsize=settings.chunks_in_flight)
 
     @app.agent(raw, name="refine")
     async def refine(stream: Any) -> None:
-        """Normalise, de-duplicate and enrich each chunk; acknowledge it when its block is on the log."""
+        """See `processors.processor.Processor`."""
         stream.enable_acks = False
-        ids = await asyncio.to_thread(topic_ids, kafka, RAW_TOPICS.values())
-        publisher = Publisher(kafka, delivery_timeout=0, max_record_bytes=MAX_BLOCK_BYTES)
-        async with publisher:
-            refinery = Refinery(
-                _offsets(app),
-                publisher,
-                devices,
-                topic_ids=dict(ids),
-                rebuild=functools.partial(rebuild, kafka, seconds=settings.window_seconds),
-            )
-            await _pump(app, stream, refinery, in_flight=settings.chunks_in_flight)
+        consumer = cast("ChunkConsumer", app.consumer)
+        await Processor(kafka, settings, devices, consumer, app.progress).run(stream)
 
     return app
 
@@ -63,7 +53,7 @@ def _options(kafka: KafkaSettings, settings: ProcessSettings) -> dict[str, Any]:
         "broker_max_poll_records": 10 * settings.chunk_messages,
         "consumer_auto_offset_reset": "earliest",
         "consumer_group_instance_id": settings.instance or None,
-        # What is not committed is done again, and the sink drops what it has: nothing has to be waited for.
+        # We wait ourselves, and not for ever: see `ChunkApp._consumer_wait_empty`.
         "stream_wait_empty": False,
         "stream_buffer_maxsize": settings.chunks_in_flight,
         "stream_recovery_delay": 0.0,
@@ -74,34 +64,6 @@ def _options(kafka: KafkaSettings, settings: ProcessSettings) -> dict[str, Any]:
         "autodiscover": False,
         "web_enabled": False,
     }
-
-
-def _offsets(app: ChunkApp) -> ChunkConsumer:
-    return cast("ChunkConsumer", app.consumer)
-
-
-async def _pump(app: ChunkApp, stream: Any, refinery: Refinery, *, in_flight: int) -> None:
-    """Keep several chunks on their way, and count each as processed in the order of the log.
-
-    Whatever fails here, also the delivery of a block, fails the agent; its supervisor ends the process.
-    """
-    sent: asyncio.Queue[tuple[Any, Any]] = asyncio.Queue(in_flight)
-
-    async def acknowledge() -> None:
-        while True:
-            event, delivered = await sent.get()
-            if delivered is not None:
-                await delivered
-                reached(Moment.BLOCKS_ACKNOWLEDGED)
-                chunk = event.message
-                _offsets(app).processed(chunk.tp, chunk.offset, chunk.generation_id)
-            await stream.ack(event)
-
-    async with asyncio.TaskGroup() as group:
-        acknowledger = group.create_task(acknowledge())
-        async for event in stream.events():
-            await sent.put((event, await refinery.take(event.message)))
-        acknowledger.cancel()
 
 
 def _credentials(kafka: KafkaSettings) -> Any:
@@ -131,12 +93,22 @@ def main() -> None:
     with Registry(kafka) as devices:
         app = build(kafka, settings, devices)
         app.on_partitions_assigned.connect(lambda *_, **__: joined.set(), weak=False)
+        watchdog = Watchdog(
+            app.progress, patience=settings.stuck_seconds, grace=settings.grace_seconds, vital=app.vital
+        )
+        app.leaving = watchdog.leaving
 
         def ready() -> str:
-            return devices.trouble or ("" if joined.is_set() else "joining the consumer group")
+            held = app.successor.troubles() if app.successor is not None else []
+            return (
+                devices.trouble
+                or "; ".join(held)
+                or ("" if joined.is_set() else "joining the consumer group")
+            )
 
-        with health(HealthSettings(), ready=ready):
+        with health(HealthSettings(), ready=ready, alive=watchdog.alive), watchdog:
             worker = faust.Worker(
                 app, override_logging=False, redirect_stdouts=False, quiet=True, workdir=Path.cwd()
             )
+            watchdog.watch(worker.loop)
             worker.execute_from_commandline()

@@ -13,23 +13,49 @@ These internals of faust-streaming 0.15.3 are overridden; tests/contract/test_fa
   way that undoes it. Upstream: seeks that the fetcher itself makes.
 - `Consumer.ack`, `Consumer._new_offset`, `Consumer._filter_tps_with_pending_acks`, `Consumer._add_gap`: to commit what was
   processed instead of what was acknowledged. Upstream: public manual commits.
-- `Consumer._commit`: the moment after a commit, for tests that kill there. Upstream: a sensor's callback for it.
+- `Consumer._commit`: to note what is committed, and the moment after, for tests that kill there. Upstream: a sensor's
+  callback for it.
+- `Consumer.on_partitions_assigned`, `Consumer.on_partitions_revoked`: to take partitions over, and to forget what the old
+  assignment processed. Upstream: signals that carry the generation.
+- `App._consumer_wait_empty`: stock Faust waits for every acknowledgement without an end, or not at all; here for as long as
+  the grace allows, when the flow has been stopped on a rebalance and at the end. Upstream: a timeout of `stream_wait_empty`.
+- `App.on_stop`: to know when the grace begins.
+- `App._fetcher`, `AIOKafkaConsumerThread._consumer` and its `_coordinator._coordination_task`, `App.rebalancing`: read only, to notice
+  that a part has ended quietly or never finishes. mode drops a task that was cancelled without a word. Upstream: to crash then.
 - `Schema.compile`: to hand a chunk to the stream undecoded.
 """
 
-from collections.abc import AsyncIterator, Iterator
-from typing import Any, cast
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from typing import Any, Protocol, cast
 
 import faust
+import structlog
 from aiokafka.structs import TopicPartition
 from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 from mode.utils.futures import notify
 
+from processors.progress import Progress
 from runtime.faults import Moment, reached
 
+log = structlog.get_logger()
+
 BUFFERS_FULL_SECONDS = 0.01
+
+
+class Successor(Protocol):
+    """Who is told of partitions that come and go."""
+
+    def assigned(self, tps: Iterable[Any]) -> None:
+        """These are ours, and no other."""
+
+    async def hand_over(self) -> None:
+        """Return when what is in flight is acknowledged; no more will be delivered."""
+
+    def troubles(self) -> list[str]:
+        """A sentence for each partition that stands still; any thread may ask."""
 
 
 class Chunk(ConsumerMessage):
@@ -65,6 +91,7 @@ class ChunkConsumer(Consumer):
         self._wanted: dict[Any, int] = {}
         self._sought: dict[Any, int] = {}
         self._moves = 0
+        self._owned: frozenset[Any] = frozenset()
         super().__init__(*args, **kwargs)
 
     @property
@@ -80,6 +107,20 @@ class ChunkConsumer(Consumer):
         """
         if generation == self.generation:
             self._processed[tp] = offset + 1
+
+    @property
+    def owned(self) -> frozenset[Any]:
+        """The partitions that are assigned to us."""
+        return self._owned
+
+    def hold(self, tp: Any) -> None:
+        """Fetch no more of this partition, until the next rebalance."""
+        self.pause_partitions([tp])
+
+    async def commit_processed(self) -> None:
+        """Commit everything that is processed by now, also what a commit under way has left out."""
+        await self.maybe_wait_for_commit_to_finish()
+        await self.commit()
 
     async def committed(self, tp: Any) -> int | None:
         """The group's committed offset of a partition, asked of Kafka."""
@@ -149,6 +190,7 @@ class ChunkConsumer(Consumer):
                 chunk.moves = moves
                 if start == 0 and (since := sought[tp]) is not None:
                     chunk.since = min(since, chunk.first)
+                self.app.progress.taken(tp, chunk.offset + 1)
                 yield tp, chunk
 
     def _chunk(self, tp: Any, records: list[Any], generation: int) -> Chunk:
@@ -194,13 +236,25 @@ class ChunkConsumer(Consumer):
     async def _commit(self, offsets: Any) -> bool:
         committed = bool(await super()._commit(offsets))
         reached(Moment.OFFSETS_COMMITTED)
+        if committed:
+            for tp, offset in offsets.items():
+                self.app.progress.committed(tp, offset)
         return committed
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
-        """Nothing of the old assignment may be committed under a new one."""
+        """Hand over; then nothing of the old assignment may be committed under a new one."""
+        await super().on_partitions_revoked(revoked)
+        self._owned = frozenset()
         self._processed.clear()
         self._wanted.clear()
-        await super().on_partitions_revoked(revoked)
+        self.app.progress.forget()
+
+    async def on_partitions_assigned(self, assigned: Any, generation_id: int = 0) -> None:
+        """Take over, before anything is delivered."""
+        self._owned = frozenset(assigned)
+        if self.app.successor is not None:
+            self.app.successor.assigned(self._owned)
+        await super().on_partitions_assigned(assigned, generation_id)
 
 
 class ChunkTransport(Transport):
@@ -214,6 +268,39 @@ class ChunkApp(faust.App):
 
     chunk_topics: frozenset[str] = frozenset()
     chunk_messages: int = 500
+    grace_seconds: float = 20.0
+    """Half of it is for what is in flight."""
+    leaving: Callable[[], None] | None = None
+    """Called when the process was told to stop, or has to."""
+    successor: Successor | None = None
+    progress: Progress
 
     def _new_transport(self) -> ChunkTransport:
         return ChunkTransport(self.conf.broker_consumer, self)
+
+    async def _consumer_wait_empty(self, consumer: Any, logger: Any) -> None:  # noqa: ARG002 - Faust passes it
+        if self.successor is None:
+            return
+        try:
+            async with asyncio.timeout(self.grace_seconds / 2):
+                await self.successor.hand_over()
+                await consumer.commit_processed()
+        except TimeoutError:
+            log.warning("blocks in flight were not acknowledged in time; whoever comes next does them again")
+
+    async def on_stop(self) -> None:
+        """Say that the grace begins."""
+        if self.leaving is not None:
+            self.leaving()
+        await super().on_stop()
+
+    def vital(self) -> str:
+        """A sentence if a part of Faust has ended quietly, or does not finish; else ""."""
+        if self._consumer is None or self.should_stop:
+            return ""
+        if self._fetcher.started and self._fetcher._shutdown.is_set():  # noqa: SLF001 - see the module's docstring
+            return "Faust fetches no more"
+        client = cast("ChunkConsumer", self._consumer)._thread._consumer  # noqa: SLF001
+        if client is not None and client._coordinator._coordination_task.done():  # noqa: SLF001
+            return "the Kafka client has left the group"
+        return "a rebalance does not end" if self.rebalancing else ""

@@ -33,3 +33,15 @@ REMEMBERED = Gauge(
 REBUILD_SECONDS = Histogram(
     "headrace_process_window_rebuild_seconds", "Rebuilding a partition's window from `readings`."
 )
+REBUILT = Counter(
+    "headrace_process_rebuilt_identities", "Identities that rebuilds brought back into windows."
+)
+FORGOTTEN = Counter(
+    "headrace_process_forgotten_identities",
+    "Identities that were forgotten before their time, for lack of room; their repeats count as new.",
+)
+HELD = Gauge(
+    "headrace_process_partition_held",
+    "1: the partition stands still, because too many of its messages were dead letters.",
+    ["dialect", "partition"],
+)

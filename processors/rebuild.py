@@ -1,107 +1,237 @@
 """Rebuild a de-duplication window from what was emitted: the blocks in `readings`."""
 
+import contextlib
+import threading
 import time
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import structlog
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from processors import metrics
-from processors.dedupe import Window
+from processors.dedupe import Allowance, Window
 from processors.refine import Source
 from runtime.settings import KafkaSettings
-from schemas.reading_block import Fate, NotABlock, Span, decode
+from schemas.reading_block import Fate, NotABlock, Span, select
 from schemas.topics import READINGS
 
 log = structlog.get_logger()
 
-READ_TIMEOUT_SECONDS = 60
+ANSWER_SECONDS = 60
+"""How long Kafka may say nothing before a rebuild is given up."""
+
+STEP_SECONDS = 0.2
+"""How soon a rebuild notices that nobody wants it any more."""
+
+T = TypeVar("T")
 
 
 class RebuildFailed(RuntimeError):
     """Kafka stopped answering in the middle of it. Another attempt may succeed."""
 
 
-def rebuild(kafka: KafkaSettings, source: Source, before: int, logged_at: int, *, seconds: int) -> Window:
-    """The window as it was when the raw record at offset `before`, logged at `logged_at`, was about to be processed.
+class Abandoned(RuntimeError):
+    """Nobody wants the window any more."""
 
-    Reads the blocks of this raw partition that are young enough to matter, up to the log's present end. Blocking: call it in
-    a thread.
+
+def rebuild(
+    kafka: KafkaSettings,
+    source: Source,
+    committed: int | None,
+    *,
+    seconds: int,
+    abandoned: threading.Event,
+    allowance: Allowance,
+) -> Window:
+    """The window as it was when the raw record at the committed offset was about to be processed.
+
+    Reads the blocks of this raw partition that are young enough to matter, up to the log's present end. Nothing at or behind
+    the committed offset is remembered: it is about to be processed, again perhaps, and must not meet itself. Blocking: call
+    it in a thread.
+
+    Raises:
+        RebuildFailed: Kafka did not answer, or refused.
+        Abandoned: the event was set meanwhile; within a second.
+
     """
     began = time.perf_counter()
-    window = Window(seconds=seconds)
-    consumer = Consumer(
-        kafka.librdkafka()
-        | {
-            "group.id": "headrace-rebuild-unused",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-        }
-    )
+    reading = _Rebuild(kafka, source, allowance.window(seconds=seconds), abandoned, allowance)
     try:
-        start, end = _range(consumer, TopicPartition(READINGS, source.partition, _since(seconds, logged_at)))
-        if 0 <= start < end:
-            consumer.assign([TopicPartition(READINGS, source.partition, start)])
-            _read(consumer, source, window, before, end)
+        reading.run(committed)
     except KafkaException as error:
         raise RebuildFailed(str(error)) from error
-    finally:
-        consumer.close()
     took = time.perf_counter() - began
     metrics.REBUILD_SECONDS.observe(took)
+    metrics.REBUILT.inc(len(reading.window))
     log.info(
-        "window rebuilt", topic=source.topic, partition=source.partition, identities=len(window), seconds=took
+        "window rebuilt",
+        topic=source.topic,
+        partition=source.partition,
+        identities=len(reading.window),
+        blocks=reading.blocks,
+        seconds=round(took, 3),
+        identities_per_second=round(len(reading.window) / took),
     )
-    return window
+    return reading.window
 
 
-def _range(consumer: Consumer, target: TopicPartition) -> tuple[int, int]:
-    """From the first record of that time, or younger, to the end of the log."""
-    (found,) = consumer.offsets_for_times([target], timeout=READ_TIMEOUT_SECONDS)
-    if found.error is not None:
-        # Not raised by the call, and without it the offset would read as "nothing is that young".
-        raise KafkaException(found.error)
-    return found.offset, consumer.get_watermark_offsets(target, timeout=READ_TIMEOUT_SECONDS)[1]
+def forget_early(allowance: Allowance) -> None:
+    """Keep to the allowance, and say what that cost."""
+    if forgotten := allowance.enforce():
+        metrics.FORGOTTEN.inc(forgotten)
+        log.warning("identities were forgotten before their time, for lack of room", identities=forgotten)
 
 
-def _since(seconds: int, logged_at: int) -> int:
-    # A slice is forgotten as a whole, so what matters can be a slice older than the window.
-    return max(0, logged_at - 2 * seconds * 1000)
+@dataclass(slots=True)
+class _Rebuild:
+    kafka: KafkaSettings
+    source: Source
+    window: Window
+    abandoned: threading.Event
+    allowance: Allowance
+    emitted: int = -1
+    """The greatest offset that was emitted so far."""
+    blocks: int = 0
+
+    def run(self, committed: int | None) -> None:
+        raw = TopicPartition(self.source.topic, self.source.partition)
+        with self._consumer() as consumer:
+            low, high = self._answer(lambda step: consumer.get_watermark_offsets(raw, timeout=step))
+            if high == 0:
+                return
+            before = max(low, committed or 0)
+            since = self._since(low, high, before)
+            blocks = TopicPartition(READINGS, self.source.partition, since)
+            start = self._first_at(consumer, blocks)
+            end = self._answer(lambda step: consumer.get_watermark_offsets(blocks, timeout=step))[1]
+            if not 0 <= start < end:
+                return
+            consumer.assign([TopicPartition(READINGS, self.source.partition, start)])
+            for message in self._records(consumer, end):
+                self.remember(message, before)
+                forget_early(self.allowance)
+
+    def _since(self, low: int, high: int, before: int) -> int:
+        """A time of the log before which no block matters, in milliseconds since 1970.
+
+        It is that of the record that comes next, less the window. Where that record is not there yet, the last one stands for
+        it: whatever comes has a later time, or leaves the log's time as it is. What matters to a record was emitted in a block
+        whose Kafka timestamp, the log's time at its last record, is not less than that of what it holds. A broker's clock
+        that was set back makes the log's time greater than the record's, so that too much is read and never too little.
+        If retention has left no record at all, everything is read.
+        """
+        if low == high:
+            return 0
+        at = TopicPartition(self.source.topic, self.source.partition, max(low, min(before, high - 1)))
+        # A consumer of its own, that does not fetch ahead megabytes that nobody reads.
+        with self._consumer(**{"queued.min.messages": 1, "fetch.message.max.bytes": 1024}) as consumer:
+            consumer.assign([at])
+            message = next(self._records(consumer, at.offset + 1))
+        return self.window.reaches_back_to(message.timestamp()[1])
+
+    def remember(self, message: Any, before: int) -> None:
+        """Take a block into the window, as far as it is of this raw partition.
+
+        Of a message that was emitted twice the first emission counts, as it does for the sink.
+        """
+        try:
+            span = Span.of(message.headers())
+            ours = (span.topic, span.topic_id) == (self.source.topic, self.source.topic_id)
+            if not ours or span.last <= self.emitted:
+                return
+            columns = select(message.value() or b"", ("offset", "logged_at", "identity", "fate"))
+        except NotABlock:
+            return  # the sink counts it
+        whole = self.emitted < span.first and span.last < before
+        if whole and self.window.fills_at(span.time):
+            stored = columns.column("identity").filter(_stored(columns))
+            self.window.remember_all(_packed(stored))
+        else:
+            self._one_by_one(columns, before)
+        if span.last < before:
+            self.window.advance(span.time)
+        self.emitted = span.last
+        self.blocks += 1
+
+    def _one_by_one(self, columns: pa.RecordBatch, before: int) -> None:
+        values = [columns.column("offset"), columns.column("logged_at").cast("int64")]
+        values += [columns.column("identity"), columns.column("fate")]
+        for offset, logged_at, identity, fate in zip(*(each.to_pylist() for each in values), strict=True):
+            if self.emitted < offset < before:
+                self.window.advance(logged_at)
+                if fate == Fate.STORED:
+                    self.window.remember(identity)
+
+    @contextlib.contextmanager
+    def _consumer(self, **options: Any) -> Iterator[Consumer]:
+        consumer = Consumer(
+            self.kafka.librdkafka()
+            | {
+                "group.id": "headrace-rebuild-unused",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "queued.max.messages.kbytes": 16 << 10,
+            }
+            | options
+        )
+        try:
+            yield consumer
+        finally:
+            consumer.close()
+
+    def _first_at(self, consumer: Consumer, target: TopicPartition) -> int:
+        (found,) = self._answer(lambda step: consumer.offsets_for_times([target], timeout=step))
+        if found.error is not None:
+            # Not raised by the call, and without it the offset would read as "nothing is that young".
+            raise KafkaException(found.error)
+        offset: int = found.offset
+        return offset
+
+    def _answer(self, ask: Callable[[float], T]) -> T:
+        """Kafka's answer, asked for in short steps, so that nobody has to wait for it who does not want it any more."""
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while True:
+            self._check_wanted()
+            try:
+                return ask(min(1.0, ANSWER_SECONDS))
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError._TIMED_OUT or time.monotonic() > deadline:  # noqa: SLF001
+                    raise
+
+    def _records(self, consumer: Consumer, end: int) -> Iterator[Any]:
+        """Records of the one partition that is assigned, up to this offset."""
+        heard = time.monotonic()
+        while True:
+            messages = consumer.consume(100, STEP_SECONDS)
+            self._check_wanted()
+            for message in messages:
+                if message.error() is not None:
+                    raise KafkaException(message.error())
+                yield message
+                if message.offset() >= end - 1:  # type: ignore[operator]  # its offset is None only in a producer's hands
+                    return
+            if messages:
+                heard = time.monotonic()
+            elif time.monotonic() > heard + ANSWER_SECONDS:
+                raise RebuildFailed(f"no record from Kafka for {ANSWER_SECONDS} s")
+
+    def _check_wanted(self) -> None:
+        if self.abandoned.is_set():
+            raise Abandoned
 
 
-def _read(consumer: Consumer, source: Source, window: Window, before: int, end: int) -> None:
-    emitted = -1
-    while True:
-        message: Any = consumer.poll(READ_TIMEOUT_SECONDS)
-        if message is None:
-            raise RebuildFailed(f"no record of {READINGS}-{source.partition} for {READ_TIMEOUT_SECONDS} s")
-        if message.error() is not None:
-            raise KafkaException(message.error())
-        emitted = _remember(message, source, window, before, emitted)
-        if message.offset() + 1 >= end:
-            return
+def _stored(columns: pa.RecordBatch) -> pa.Array:
+    # Compared as numbers in the dictionary: the strings themselves would take longer than all the rest.
+    fate = columns.column("fate")
+    return pc.equal(fate.indices, fate.dictionary.index(Fate.STORED.value).as_py())
 
 
-def _remember(message: Any, source: Source, window: Window, before: int, emitted: int) -> int:
-    """Take a block into the window; returns the greatest offset that was emitted so far.
-
-    Of a message that was emitted twice the first emission counts, as it does for the sink.
-    """
-    try:
-        span = Span.of(message.headers())
-        if (span.topic, span.topic_id) != (source.topic, source.topic_id) or span.last <= emitted:
-            return emitted
-        batch = decode(message.value() or b"")
-    except NotABlock:
-        return emitted  # the sink counts it
-    # Four columns as Python values: filtering all of them, readings included, would take longer than the rest.
-    columns = [batch.column(name) for name in ("offset", "identity", "fate")]
-    columns.append(batch.column("logged_at").cast("int64"))
-    for offset, identity, fate, logged_at in zip(*(column.to_pylist() for column in columns), strict=True):
-        if emitted < offset < before:
-            window.advance(logged_at)
-            if fate == Fate.STORED:
-                window.remember(identity, offset, logged_at)
-    if span.last < before:
-        window.advance(span.time)
-    return span.last
+def _packed(identities: pa.Array) -> memoryview:
+    """Their bytes, without a Python object for each."""
+    width = identities.type.byte_width
+    begin = identities.offset * width
+    return memoryview(identities.buffers()[1])[begin : begin + len(identities) * width]

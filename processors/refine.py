@@ -12,9 +12,11 @@ from runtime.registry import Devices
 from schemas import reading_block
 from schemas.codec import Undecodable, decode
 from schemas.dead_letter import DeadLetter, Reason
+from schemas.identity import IDENTITY_BYTES
 from schemas.raw_message import IDENTITY_HEADER, Attribute, RawMessage
 from schemas.reading import Reading
 from schemas.reading_block import Fate, MessageRow, Span
+from schemas.topics import MAX_RAW_BYTES
 
 BLOCK_BYTES = 1 << 20
 """A block larger than this is split, so that the sink can gather in small steps."""
@@ -24,6 +26,9 @@ LARGEST_BLOCK_BYTES = 7 << 20
 
 LONGEST_ERROR = 1000
 """Characters of an explanation; it may quote the message, and has to fit into a dead letter beside it."""
+
+LARGEST_DEAD_RECORD_BYTES = 2 * MAX_RAW_BYTES - 64 * 1024
+"""A dead letter carries a record of up to this size, counting its key twice: it is the dead letter's key too."""
 
 
 class RawRecord(Protocol):
@@ -59,27 +64,21 @@ def refine(
 
 def _row(record: RawRecord, source: Source, window: Window, devices: Devices) -> MessageRow:
     window.advance(record.timestamp)
-    identity = dict(record.headers).get(IDENTITY_HEADER)
-    if identity is not None and window.is_duplicate(identity, record.offset):
-        tenant, _, device = (record.key or b"").decode(errors="replace").partition("/")
-        return MessageRow(
-            offset=record.offset,
-            fate=Fate.DUPLICATE,
-            logged_at=record.timestamp,
-            dialect=source.dialect,
-            identity=identity,
-            tenant=tenant,
-            device=device,
-        )
+    named = _named(record)
+    # The header alone tells most duplicates; whoever wrote the record without it, or with another, is asked by its message.
+    if named is not None and window.is_duplicate(named):
+        return _duplicate(record, source, named)
     try:
         raw = decode(RawMessage, record.value or b"")
+        identity = raw.identity()
+        if identity != named and window.is_duplicate(identity):
+            return _duplicate(record, source, identity)
         readings = _fitting(normalise(raw))
     except Undecodable as error:
         return _dead(record, source, Reason.UNDECODABLE, str(error))
     except Unusable as error:
         return _dead(record, source, error.reason, str(error), raw)
-    identity = raw.identity()
-    window.remember(identity, record.offset, record.timestamp)
+    window.remember(identity)
     place, labels = known_of(devices.by_id(raw.tenant, raw.device))
     return MessageRow(
         offset=record.offset,
@@ -99,23 +98,56 @@ def _row(record: RawRecord, source: Source, window: Window, devices: Devices) ->
     )
 
 
+def _named(record: RawRecord) -> bytes | None:
+    """The identity in a record's header, if it can be one."""
+    for name, value in record.headers:
+        if name == IDENTITY_HEADER:
+            return value if value is not None and len(value) == IDENTITY_BYTES else None
+    return None
+
+
+def _duplicate(record: RawRecord, source: Source, identity: bytes) -> MessageRow:
+    tenant, _, device = (record.key or b"").decode(errors="replace").partition("/")
+    return MessageRow(
+        offset=record.offset,
+        fate=Fate.DUPLICATE,
+        logged_at=record.timestamp,
+        dialect=source.dialect,
+        identity=identity,
+        tenant=tenant,
+        device=device,
+    )
+
+
 def _dead(
     record: RawRecord, source: Source, reason: Reason, error: str, raw: RawMessage | None = None
 ) -> MessageRow:
+    whole = _fits(record)
+    if not whole:
+        error = f"its {_size(record)} bytes do not fit here, and stay in {source.topic}; {error}"
     return MessageRow(
         offset=record.offset,
         fate=Fate.DEAD_LETTER,
         logged_at=record.timestamp,
         dialect=source.dialect,
-        identity=raw.identity() if raw else bytes(16),
+        identity=raw.identity() if raw else _named(record) or bytes(IDENTITY_BYTES),
         message_id=raw.message_id if raw else "",
         tenant=raw.tenant if raw else "",
         device=raw.device if raw else "",
         received_at=raw.received_at if raw else record.timestamp * 1000,
         reason=reason.value,
         error=error[:LONGEST_ERROR],
-        body=record.value or b"",
+        body=(record.value or b"") if whole else b"",
     )
+
+
+def _size(record: RawRecord) -> int:
+    headers = sum(8 + len(name) + len(value or b"") for name, value in record.headers)
+    return 2 * len(record.key or b"") + len(record.value or b"") + headers
+
+
+def _fits(record: RawRecord) -> bool:
+    return _size(record) <= LARGEST_DEAD_RECORD_BYTES
 
 
 def blocks(rows: Sequence[MessageRow], source: Source, *, time: int) -> list[tuple[Span, bytes]]:
@@ -148,7 +180,11 @@ def _fitting(readings: list[Reading]) -> list[Reading]:
 
 
 def dead_letter(row: MessageRow, record: RawRecord, source: Source) -> DeadLetter:
-    """What goes to the topic `dead-letters` for a row of that fate."""
+    """What goes to the topic `dead-letters` for a row of that fate: the record untouched, or none of it if it is too large.
+
+    An edge lets no such record through; whoever else writes to a raw topic might.
+    """
+    whole = _fits(record)
     return DeadLetter(
         topic=source.topic,
         topic_id=source.topic_id,
@@ -157,7 +193,7 @@ def dead_letter(row: MessageRow, record: RawRecord, source: Source) -> DeadLette
         logged_at=row.logged_at,
         reason=row.reason,
         error=row.error,
-        key=record.key,
-        value=record.value,
-        headers={name: value or b"" for name, value in record.headers},
+        key=record.key if whole else None,
+        value=record.value if whole else None,
+        headers={name: value or b"" for name, value in record.headers} if whole else {},
     )

@@ -2,27 +2,28 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
 
 from processors import metrics
-from processors.dedupe import Window
+from processors.dedupe import Allowance, Window
+from processors.partitions import Offsets, Owned, Partitions
+from processors.progress import Progress
+from processors.rebuild import forget_early
 from processors.refine import RawRecord, Source, blocks, dead_letter, refine
 from runtime.faults import Moment, reached
 from runtime.publisher import Overloaded
 from runtime.registry import Devices
 from schemas.codec import encode
 from schemas.reading_block import Fate, MessageRow, Span
-from schemas.topics import DEAD_LETTERS, RAW_TOPICS, READINGS
+from schemas.topics import DEAD_LETTERS, READINGS
 
 log = structlog.get_logger()
 
 QUEUE_FULL_SECONDS = 0.01
-
-_DIALECTS = {topic: dialect for dialect, topic in RAW_TOPICS.items()}
 
 
 class Log(Protocol):
@@ -41,101 +42,70 @@ class Log(Protocol):
         """Queue a record; done when it is acknowledged."""
 
 
-class Offsets(Protocol):
-    """What is asked and told about offsets: `processors.chunks.ChunkConsumer`."""
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A chunk whose records are on their way."""
 
-    async def committed(self, tp: Any) -> int | None:
-        """The group's committed offset."""
-
-    async def seek(self, partition: Any, offset: int) -> None:
-        """Deliver from this offset on."""
-
-    def processed(self, tp: Any, offset: int, generation: int) -> None:
-        """Everything up to the offset has had its effect."""
-
-    @property
-    def generation(self) -> int:
-        """Of the group, as of now; it need not grow: a group that Kafka forgot starts over."""
-
-
-@dataclass(slots=True)
-class _Owned:
-    """One raw partition in one generation of the group."""
-
-    source: Source
-    next: int
-    window: Window | None = None
-    sought: int = -1
-    """`moves` of the chunks for which a seek was asked last: one seek answers for all of them."""
+    owned: Owned
+    offset: int
+    """Of its last record."""
+    delivered: Awaitable[Any]
+    """Done when everything it led to is acknowledged."""
 
 
 class Refinery:
     """Turns chunks into blocks.
 
     Faust may deliver a chunk twice, or leave one out, inside one generation: offsets are therefore checked, repeats dropped,
-    and a gap answered by seeking back to it.
+    and a gap answered by seeking back to it. A partition with too many dead letters is held: nothing of the chunk that showed
+    it, and nothing behind it, is emitted or committed until the process starts anew.
 
     Args:
         offsets: of the consumer that delivers the chunks.
+        partitions: those that are ours.
         publisher: ordered and without gaps; anything that it cannot deliver is fatal.
         devices: the registry.
-        topic_ids: Kafka's id of each raw topic.
-        rebuild: the window of a partition as of an offset; blocking.
+        allowance: of identities, over all partitions.
+        progress: told which partitions are held.
 
     """
 
     def __init__(
         self,
         offsets: Offsets,
+        partitions: Partitions,
         publisher: Log,
         devices: Devices,
         *,
-        topic_ids: dict[str, str],
-        rebuild: Callable[[Source, int, int], Window],
+        allowance: Allowance,
+        progress: Progress,
     ) -> None:
         self._offsets = offsets
+        self._partitions = partitions
         self._publisher = publisher
         self._devices = devices
-        self._topic_ids = topic_ids
-        self._rebuild = rebuild
-        self._generation = -1
-        self._owned: dict[Any, _Owned] = {}
+        self._allowance = allowance
+        self._progress = progress
 
-    async def take(self, chunk: Any) -> Awaitable[Any] | None:
-        """Process a chunk; the result is done when everything it led to is acknowledged. None: nothing to wait for."""
+    async def take(self, chunk: Any) -> Taken | None:
+        """Process a chunk; None if nothing came of it, and nothing has to be waited for."""
         if chunk.generation_id != self._offsets.generation:
             return None
-        if chunk.generation_id != self._generation:
-            self._generation = chunk.generation_id
-            self._owned.clear()
-        owned = self._owned.get(chunk.tp) or await self._adopt(chunk)
+        owned = await self._partitions.owned(chunk.tp, chunk.generation_id)
+        if owned is None:
+            return None
+        if owned.held:
+            self._hold(chunk.tp)
+            return None
         if chunk.offset < owned.next:
             metrics.REDELIVERED.inc(len(chunk.value))
             return None
         if chunk.first > owned.next and await self._left_out(chunk, owned):
             return None
         records = [record for record in chunk.value if record.offset >= owned.next]
-        if owned.window is None:
-            loop = asyncio.get_running_loop()
-            first = records[0]
-            owned.window = await loop.run_in_executor(
-                None, self._rebuild, owned.source, first.offset, first.timestamp
-            )
-        owned.next = chunk.offset + 1
-        return await self._emit(records, owned.source, owned.window)
+        return await self._process(records, chunk, owned)
 
-    async def _adopt(self, chunk: Any) -> _Owned:
-        committed = await self._offsets.committed(chunk.tp)
-        source = Source(
-            dialect=_DIALECTS[chunk.topic],
-            topic=chunk.topic,
-            topic_id=self._topic_ids[chunk.topic],
-            partition=chunk.partition,
-        )
-        owned = self._owned[chunk.tp] = _Owned(source, committed or 0)
-        return owned
-
-    async def _left_out(self, chunk: Any, owned: _Owned) -> bool:
+    async def _left_out(self, chunk: Any, owned: Owned) -> bool:
         """Whether records are missing that can still be had; if so, delivery starts over at the first of them."""
         if chunk.since <= owned.next:
             # Kafka itself has nothing there: retention was faster than we were, or a new group meets an old log.
@@ -151,24 +121,43 @@ class Refinery:
             await self._offsets.seek(chunk.tp, owned.next)
         return True
 
-    async def _emit(self, records: Sequence[RawRecord], source: Source, window: Window) -> Awaitable[Any]:
+    async def _process(self, records: Sequence[RawRecord], chunk: Any, owned: Owned) -> Taken | None:
         reached(Moment.CHUNK_TAKEN)
-        began = time.perf_counter()
-        before = window.now
-        rows = refine(records, source, window, self._devices)
-        whole = blocks(rows, source, time=before)
-        _count(rows, whole, source, window)
+        began, before = time.perf_counter(), owned.window.now
+        rows = refine(records, owned.source, owned.window, self._devices)
+        if owned.limit.exceeded(rows):
+            owned.held = _held(owned)
+            log.error(owned.held)
+            self._hold(chunk.tp)
+            metrics.HELD.labels(owned.source.dialect, owned.source.partition).set(1)
+            return None
+        owned.next = chunk.offset + 1
+        whole = blocks(rows, owned.source, time=before)
+        forget_early(self._allowance)
+        _count(rows, whole, owned.source, owned.window)
         metrics.CHUNK_SECONDS.observe(time.perf_counter() - began)
-        sent = [
-            await self._send(
-                DEAD_LETTERS,
-                encode(dead_letter(row, record, source)),
-                key=record.key or b"",
-                timestamp_ms=row.logged_at,
-            )
-            for row, record in zip(rows, records, strict=True)
-            if row.fate is Fate.DEAD_LETTER
-        ]
+        return Taken(owned, chunk.offset, await self._emit(rows, records, whole, owned.source))
+
+    def _hold(self, tp: Any) -> None:
+        self._progress.excuse(tp)
+        self._offsets.hold(tp)
+
+    async def _emit(
+        self,
+        rows: Sequence[MessageRow],
+        records: Sequence[RawRecord],
+        whole: Sequence[tuple[Span, bytes]],
+        source: Source,
+    ) -> Awaitable[Any]:
+        sent = []
+        for row, record in zip(rows, records, strict=True):
+            if row.fate is Fate.DEAD_LETTER:
+                letter = dead_letter(row, record, source)
+                sent.append(
+                    await self._send(
+                        DEAD_LETTERS, encode(letter), key=letter.key or b"", timestamp_ms=row.logged_at
+                    )
+                )
         sent += [
             await self._send(
                 READINGS,
@@ -189,6 +178,13 @@ class Refinery:
                 return self._publisher.send(topic, value, **options)
             except Overloaded:
                 await asyncio.sleep(QUEUE_FULL_SECONDS)
+
+
+def _held(owned: Owned) -> str:
+    return (
+        f"{owned.source.topic} [{owned.source.partition}] is held: {owned.limit}; see `headrace dead-letters`, "
+        "deploy a fix or raise HEADRACE_PROCESS__DEAD_LETTER_LIMIT, and restart"
+    )
 
 
 def _count(

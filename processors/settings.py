@@ -15,8 +15,33 @@ class ProcessSettings(Section, env_prefix="HEADRACE_PROCESS__"):
     window_seconds: int = Field(
         3600, gt=0, description="A repeat within at least this time, by Kafka's clock, is a duplicate."
     )
+    max_identities: int = Field(
+        10_000_000,
+        gt=0,
+        description="Most identities in memory, over all partitions, at less than 100 bytes each; "
+        "beyond it the oldest quarter of the largest window is forgotten early, and its late repeats count as new.",
+    )
+    rebuild_threads: int = Field(4, gt=0, description="Windows that are rebuilt at the same time.")
     chunk_messages: int = Field(500, gt=0, le=5000, description="Most messages that become one block.")
     chunks_in_flight: int = Field(16, gt=0, description="Chunks whose blocks Kafka has not acknowledged yet.")
+    dead_letter_limit: float = Field(
+        0.5, gt=0, le=1, description="Share of dead letters beyond which a partition is held; 1 never holds."
+    )
+    dead_letter_window: int = Field(
+        1000, gt=0, description="Messages of a partition, the last ones, that the share is taken of."
+    )
     session_timeout: float = Field(
         10.0, description="Seconds after which a silent processor loses its partitions."
+    )
+    stuck_seconds: float = Field(
+        120.0, gt=0, description="Seconds without progress, although there is work, that end the process."
+    )
+    grace_seconds: float = Field(
+        20.0,
+        gt=0,
+        description="Seconds until a processor that was told to stop is gone; "
+        "half of them for what is in flight, as on a rebalance.",
+    )
+    topic_check_seconds: float = Field(
+        60.0, gt=0, description="Seconds between looks whether a raw topic was deleted and created again."
     )

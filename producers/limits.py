@@ -13,6 +13,8 @@ REMEMBERED = 100_000
 ANYBODY = "*"
 """The tenant whose limits hold for every tenant without limits of its own."""
 
+_RATES = r"^([1-9]\d*:[1-9]\d*(,[1-9]\d*:[1-9]\d*)*)?$"
+
 
 class Rate(NamedTuple):
     """So many messages in so many seconds; as many may come at once."""
@@ -24,8 +26,8 @@ class Rate(NamedTuple):
 class TenantLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Limits as ThingsBoard writes them: `20:1,600:60` is 20 messages a second and 600 a minute; empty is no limit."""
 
-    device: Annotated[str, msgspec.Meta(pattern=r"^(\d+:\d+(,\d+:\d+)*)?$")] = ""
-    tenant: Annotated[str, msgspec.Meta(pattern=r"^(\d+:\d+(,\d+:\d+)*)?$")] = ""
+    device: Annotated[str, msgspec.Meta(pattern=_RATES)] = ""
+    tenant: Annotated[str, msgspec.Meta(pattern=_RATES)] = ""
 
 
 class Limits:

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 
 class Outcome(StrEnum):
@@ -24,6 +24,16 @@ class Outcome(StrEnum):
     """Kafka did not acknowledge in time, or too much waits for it: the same message may succeed later."""
 
 
+class Credential(StrEnum):
+    """What is read anew while an edge runs."""
+
+    CERTIFICATE = "certificate"
+    """The server's chain and key, and the authorities of devices."""
+    PRE_SHARED_KEYS = "pre_shared_keys"
+    KEY_SET = "key_set"
+    """The public keys of whoever issues bearer tokens."""
+
+
 MESSAGES = Counter(
     "headrace_edge_messages",
     "Messages by what the client was told; a refused request counts as one.",
@@ -35,8 +45,22 @@ SECONDS = Histogram(
     ["dialect"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+CONNECTIONS = Gauge("headrace_edge_connections", "HTTP connections that are open.")
+EVICTED = Counter(
+    "headrace_edge_connections_evicted", "HTTP connections that were closed to make room for another."
+)
+RENEWALS = Counter(
+    "headrace_edge_renewals",
+    "Credentials that were read anew, by whether they could be used; if not, those before stay in force.",
+    ["credential", "outcome"],
+)
 
 
 def count(dialect: str, outcome: Outcome, messages: int = 1) -> None:
     """Count the one fate of a request's messages at the door."""
     MESSAGES.labels(dialect, outcome.value).inc(messages)
+
+
+def count_renewal(credential: Credential, *, used: bool) -> None:
+    """Count what became of a renewal."""
+    RENEWALS.labels(credential.value, "used" if used else "failed").inc()

@@ -54,6 +54,21 @@ class HttpSettings(Section, env_prefix="HEADRACE_HTTP__"):
     max_body_bytes: int = Field(
         1 << 20, description="The largest body; Digital Twins takes 32 KiB whatever this says."
     )
+    max_connections: int = Field(
+        1000,
+        gt=0,
+        description="Connections at once; half a MiB each at worst, 10 KiB as a rule. Beyond it the one goes that was silent "
+        "longest.",
+    )
+    idle_timeout: float = Field(
+        75.0,
+        gt=0,
+        description="Seconds that a connection may take to send the line and the headers of its next request, and to take "
+        "the answers that wait for it.",
+    )
+    body_timeout: float = Field(
+        60.0, gt=0, description="Seconds that the body of a request may take before the client hears 408."
+    )
     jwks: str = Field(
         "",
         repr=False,
@@ -109,6 +124,11 @@ class CoapSettings(Section, env_prefix="HEADRACE_COAP__"):
     dtls_port: int = 5684
     certificate: str = Field("", description="PEM file of the server's chain; without it there is no coaps.")
     private_key: str = Field("", description="PEM file of the key that belongs to it.")
+    certificate_refresh: float = Field(
+        60.0,
+        gt=0,
+        description="Seconds between two looks whether the certificate or the authorities were renewed.",
+    )
     tenant: str = Field(
         "", description="Whose devices a pre-shared key or a certificate of an authority speaks for."
     )

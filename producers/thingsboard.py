@@ -5,7 +5,8 @@ from collections.abc import Callable
 from schemas.device import Device
 from schemas.identity import content_id
 from schemas.raw_message import Attribute, RawMessage
-from schemas.thingsboard import Feature, is_timed, read, typed
+from schemas.reading import Feature
+from schemas.thingsboard import is_timed, read, typed
 
 NAME = "thingsboard"
 

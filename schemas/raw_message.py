@@ -30,7 +30,7 @@ class Attribute:
 
     COMPONENT = "component"
     FEATURE = "feature"
-    """Of ThingsBoard's device API, where it is not telemetry; see `schemas.thingsboard.Feature`."""
+    """Of ThingsBoard's device API, where it is not telemetry; see `schemas.reading.Feature`."""
     SOURCE_TIME = "source_time"
     TRACEPARENT = "traceparent"
     TRACESTATE = "tracestate"

@@ -1,7 +1,7 @@
 """Reading: one value of one quantity, from one sensor, at one instant."""
 
-import math
 from enum import StrEnum
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -23,6 +23,19 @@ class Kind(StrEnum):
     JSON = "json"
 
 
+# To Python 3.11 looking up a member costs as much as making a reading.
+_BOOL, _INT64, _FLOAT64, _STRING, _JSON = Kind
+
+
+class Feature(StrEnum):
+    """What a value is about: the same quantity of another feature is another one."""
+
+    TELEMETRY = "telemetry"
+    """What the device measures."""
+    ATTRIBUTES = "attributes"
+    """What the device says about itself, valid until it says otherwise."""
+
+
 class Reading(msgspec.Struct, frozen=True, gc=False):
     """One typed value.
 
@@ -39,26 +52,33 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     number: float
     integer: int
     text: str
+    feature: Feature = Feature.TELEMETRY
 
 
-def reading(quantity: str, value: Any, measured_at: int, *, sensor: str = "", unit: str = "") -> Reading:
+def reading(
+    quantity: str,
+    value: Any,
+    measured_at: int,
+    *,
+    sensor: str = "",
+    unit: str = "",
+    feature: Feature = Feature.TELEMETRY,
+) -> Reading:
     """Type a parsed JSON value without loss.
 
     An integer beyond 64 bits and a float without a finite value keep their digits as a string; objects and arrays keep
     their JSON.
     """
-    match value:
-        case bool():
-            typed = (Kind.BOOL, float(value), int(value), "")
-        case int() if INT64_MIN <= value <= INT64_MAX:
-            typed = (Kind.INT64, float(value), value, "")
-        case float() if math.isfinite(value):
-            typed = (Kind.FLOAT64, value, 0, "")
-        case str():
-            typed = (Kind.STRING, 0.0, 0, value)
-        case dict() | list():
-            typed = (Kind.JSON, 0.0, 0, msgspec.json.encode(value).decode())
-        case _:
-            typed = (Kind.STRING, 0.0, 0, str(value))
-    kind, number, integer, text = typed
-    return Reading(quantity, sensor, unit, measured_at, kind, number, integer, text)
+    found = type(value)
+    number, integer, text = 0.0, 0, ""
+    if found is float and isfinite(value):
+        kind, number = _FLOAT64, value
+    elif found is int and INT64_MIN <= value <= INT64_MAX:
+        kind, number, integer = _INT64, float(value), value
+    elif found is bool:
+        kind, number, integer = _BOOL, float(value), int(value)
+    elif found is dict or found is list:
+        kind, text = _JSON, msgspec.json.encode(value).decode()
+    else:
+        kind, text = _STRING, str(value)
+    return Reading(quantity, sensor, unit, measured_at, kind, number, integer, text, feature)

@@ -6,8 +6,9 @@ from enum import StrEnum
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from schemas.reading import Reading
+from schemas.reading import Feature, Reading
 
 _TERM = pa.dictionary(pa.int32(), pa.string())
 _TIME = pa.timestamp("us", "UTC")
@@ -22,6 +23,7 @@ READING = pa.struct(
         pa.field("number", pa.float64()),
         pa.field("integer", pa.int64()),
         pa.field("text", pa.string()),
+        pa.field("feature", _TERM),
     ],
 )
 
@@ -175,9 +177,42 @@ def decode(data: bytes) -> pa.RecordBatch:
         raise NotABlock(f"not a block of readings: {error}") from error
 
 
+def select(data: bytes, names: Sequence[str]) -> pa.RecordBatch:
+    """A few columns of one record batch, the rest unread, from bytes that any released version wrote.
+
+    Raises:
+        NotABlock: as `decode` does, as far as these columns show it.
+
+    """
+    try:
+        with pa.ipc.open_stream(data) as reader:
+            found = reader.schema
+        fields = [found.get_field_index(name) for name in names]
+        options = pa.ipc.IpcReadOptions(included_fields=[field for field in fields if field >= 0])
+        with pa.ipc.open_stream(data, options=options) as reader:
+            (batch,) = reader
+        batch.validate(full=True)
+        columns = [_column(batch, SCHEMA.field(name)) for name in names]
+        return pa.RecordBatch.from_arrays(columns, names=list(names))
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise NotABlock(f"not a block of readings: {error}") from error
+
+
 def _column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
     index = batch.schema.get_field_index(field.name)
     if index < 0:
         return pa.nulls(batch.num_rows, field.type)
     column = batch.column(index)
-    return column if column.type == field.type else column.cast(field.type)
+    if column.type == field.type:
+        return column
+    column = column.cast(field.type)
+    return _with_features(column) if field.name == "readings" else column
+
+
+def _with_features(column: pa.ListArray) -> pa.ListArray:
+    """Readings from before there were features are telemetry."""
+    nested = column.values
+    values = {field.name: nested.field(field.name) for field in READING}
+    values["feature"] = pc.fill_null(values["feature"], Feature.TELEMETRY.value)
+    filled = pa.StructArray.from_arrays(list(values.values()), fields=list(READING))
+    return pa.ListArray.from_arrays(column.offsets, filled, mask=column.is_null())

@@ -19,6 +19,8 @@ MOST_ZEROS = 1000
 _SIGNED = re.compile(r"[+-]?\d+")
 _NUMERIC = re.compile(r"-?\d*\.?\d+")
 _DIGITS_OF_INT64 = 20
+_NO_MINUS = 0.0
+"""Added to -0.0 it is 0.0: Java's BigDecimal, that ThingsBoard reads with, has no other."""
 _CLOSED_BY_2_64 = 64
 """10 to this power is a multiple of 2 to the same."""
 
@@ -40,9 +42,18 @@ Value = bool | int | float | str | Json
 _nested = msgspec.json.Encoder(enc_hook=lambda number: msgspec.Raw(number.encode()))
 
 
-def value_of(found: Any) -> Value:
-    """The typed value. Anything but None has one."""
-    return _VALUES[type(found)](found)
+def values_of(found: Mapping[str, Any]) -> Mapping[str, Value]:
+    """The typed values, under their names; null is none."""
+    typed: dict[str, Value] = {}
+    for name, value in found.items():
+        kind = type(value)
+        if kind is float:
+            typed[name] = value + _NO_MINUS
+        elif kind is bool:
+            typed[name] = value
+        elif value is not None:
+            typed[name] = _VALUES[kind](value)
+    return typed
 
 
 def milliseconds(ts: Any) -> int:
@@ -81,7 +92,7 @@ def _wrapped(text: str) -> int:
 
 def _text(value: str) -> Value:
     # The last character decides mostly, and is cheap to look at.
-    return _number(value) if value[-1:].isdecimal() and _NUMERIC.fullmatch(value) else value
+    return _decimal(value) if value[-1:].isdecimal() and _NUMERIC.fullmatch(value) else value
 
 
 def _integer(value: int) -> Value:
@@ -95,8 +106,12 @@ def _json(value: Any) -> Value:
 
 def _number(text: str) -> Value:
     """Integral and without a plain decimal point is LONG, else DOUBLE; what either would lose is kept as its digits."""
-    if "e" in text or "E" in text:
-        return _scientific(text)
+    return _scientific(text) if "e" in text or "E" in text else _decimal(text)
+
+
+def _decimal(text: str) -> Value:
+    if len(text) <= MOST_DECIMALS:
+        return float(text) + _NO_MINUS if "." in text else int(text)
     point = text.find(".")
     if point >= 0:
         decimals = len(text) - point - 1
@@ -125,8 +140,7 @@ def _scientific(text: str) -> Value:
 
 
 def _finite(number: float, text: str) -> Value:
-    # No -0.0: Java's BigDecimal, that ThingsBoard reads it with, has none.
-    return number + 0.0 if number - number == 0 else _plain(Decimal(text), text)
+    return number + _NO_MINUS if number - number == 0 else _plain(Decimal(text), text)
 
 
 def _plain(number: Decimal, text: str) -> str:
@@ -138,11 +152,10 @@ def _plain(number: Decimal, text: str) -> str:
 
 
 _VALUES: Mapping[type, Callable[[Any], Value]] = {
-    bool: bool,
     int: _integer,
     Number: _number,
     str: _text,
     dict: _json,
     list: _json,
 }
-"""What becomes of each type that a reader yields."""
+"""What becomes of the other types that a reader yields."""

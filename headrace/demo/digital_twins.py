@@ -13,6 +13,7 @@ from azure.digitaltwins.core.aio import DigitalTwinsClient
 from headrace.demo.errors import DemoError
 from headrace.demo.graph import StaticCredential
 from headrace.demo.ledger import REPEATED, Ledger
+from schemas.reading import Feature
 
 AT_ONCE = 8
 COMPONENT = "thermostat"
@@ -51,7 +52,7 @@ async def send(
             repeated: dict[str, Any] = {"message_id": str(uuid.uuid4()), "number": number}
             async with turns:
                 await _post(client, twin, sensor, **repeated)
-                ledger.accept([(twin, "temperature", sensor, float(number))])
+                ledger.accept([(twin, Feature.TELEMETRY, "temperature", sensor, float(number))])
                 if random.random() < REPEATED:
                     await _post(client, twin, sensor, **repeated)
                     ledger.repeat()

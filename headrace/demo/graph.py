@@ -18,6 +18,7 @@ from msgraph_beta.generated.workplace.sensor_devices.ingest_telemetry.ingest_tel
 
 from headrace.demo.errors import DemoError
 from headrace.demo.ledger import REPEATED, Ledger
+from schemas.reading import Feature
 
 AT_ONCE = 4
 DEVICES_A_REQUEST = 20
@@ -38,7 +39,8 @@ async def send(
     url: str, token: str, devices: Sequence[str], messages: int, advance: Callable[[int], None]
 ) -> Ledger:
     """Send about so many messages, repeat a tenth of them, and make some mistakes."""
-    async with _client(url, token) as good, _client(url, "nobody's-token") as bad:
+    base = f"{url}/beta"
+    async with client(base, token) as good, client(base, "nobody's-token") as bad:
         return await _conversation(good, bad, devices, messages, advance)
 
 
@@ -58,7 +60,10 @@ async def _conversation(
         async with turns:
             await _post(good, items)
             ledger.accept(
-                ((item.device_id, "peopleCount", "peopleCount", float(item.int_value)) for item in items),
+                (
+                    (item.device_id, Feature.TELEMETRY, "peopleCount", "peopleCount", float(item.int_value))
+                    for item in items
+                ),
                 messages=len(items),
             )
             if random.random() < REPEATED:
@@ -67,26 +72,27 @@ async def _conversation(
         advance(len(items))
 
     await asyncio.gather(*(request(number) for number in range(-(-messages // DEVICES_A_REQUEST))))
-    for client, items, code in (
+    for who, items, code in (
         (bad, [_item(devices[0], 0)], 401),
         (good, [WorkplaceSensorDeviceTelemetry(device_id=devices[0])], 400),
     ):
-        await _refused(client, items, code)
+        await _refused(who, items, code)
         ledger.refuse()
     return ledger
 
 
 @asynccontextmanager
-async def _client(url: str, token: str) -> AsyncIterator[GraphServiceClient]:
-    client = GraphServiceClient(
+async def client(base_url: str, token: str) -> AsyncIterator[GraphServiceClient]:
+    """The SDK's client as its user makes it, but for the base URL; its connections are closed with the block."""
+    made = GraphServiceClient(
         credentials=StaticCredential(token), scopes=["https://graph.microsoft.com/.default"]
     )
-    client.request_adapter.base_url = f"{url}/beta"
+    made.request_adapter.base_url = base_url
     try:
-        yield client
+        yield made
     finally:
         # The SDK has no way to close its connections: it wraps httpx's transport and would close the wrapper only.
-        await client.request_adapter._http_client._transport.transport.aclose()  # noqa: SLF001
+        await made.request_adapter._http_client._transport.transport.aclose()  # noqa: SLF001
 
 
 def _item(device: str, number: int) -> WorkplaceSensorDeviceTelemetry:
@@ -98,17 +104,13 @@ def _item(device: str, number: int) -> WorkplaceSensorDeviceTelemetry:
     )
 
 
-async def _post(client: GraphServiceClient, items: list[WorkplaceSensorDeviceTelemetry]) -> None:
-    await client.workplace.sensor_devices.ingest_telemetry.post(
-        IngestTelemetryPostRequestBody(telemetry=items)
-    )
+async def _post(who: GraphServiceClient, items: list[WorkplaceSensorDeviceTelemetry]) -> None:
+    await who.workplace.sensor_devices.ingest_telemetry.post(IngestTelemetryPostRequestBody(telemetry=items))
 
 
-async def _refused(
-    client: GraphServiceClient, items: list[WorkplaceSensorDeviceTelemetry], status: int
-) -> None:
+async def _refused(who: GraphServiceClient, items: list[WorkplaceSensorDeviceTelemetry], status: int) -> None:
     try:
-        await _post(client, items)
+        await _post(who, items)
     except ODataError as error:
         if error.response_status_code == status:
             return

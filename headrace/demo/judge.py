@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.demo.ledger import Ledger
+from headrace.demo.ledger import Ledger, Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ SELECT dialect,
 FROM messages WHERE startsWith(device, {run:String}) GROUP BY dialect
 """
 _READINGS = """
-SELECT dialect, device, quantity, sensor, number, count() FROM readings WHERE startsWith(device, {run:String}) GROUP BY ALL
+SELECT dialect, device, feature, quantity, sensor, number, count() FROM readings WHERE startsWith(device, {run:String}) GROUP BY ALL
 """
 _ROLL_UP = "SELECT sum(count), sum(sum) FROM readings_1m WHERE startsWith(device, {run:String})"
 
@@ -52,9 +52,9 @@ def differences(client: Any, run: str, ledgers: Mapping[str, Ledger]) -> list[st
     """Everything that is not exactly as clients were told; empty when all is well."""
     found: list[str] = []
     held = stored(client, run)
-    values: dict[str, Counter[tuple[str, str, str, float]]] = {dialect: Counter() for dialect in ledgers}
-    for dialect, device, quantity, sensor, number, count in client.query(_READINGS, {"run": run}).result_rows:
-        values[dialect][device, quantity, sensor, number] = count
+    values: dict[str, Counter[Value]] = {dialect: Counter() for dialect in ledgers}
+    for dialect, *value, count in client.query(_READINGS, {"run": run}).result_rows:
+        values[dialect][tuple(value)] = count
     for dialect, ledger in ledgers.items():
         lost, surplus = ledger.values - values[dialect], values[dialect] - ledger.values
         found += [f"{dialect}: {lost.total()} readings lost, such as {next(iter(lost))}"] if lost else []
@@ -69,7 +69,7 @@ def differences(client: Any, run: str, ledgers: Mapping[str, Ledger]) -> list[st
             ("dead letters", ledger.unusable, fates.dead_letters),
         ):
             found += [f"{dialect}: {actual:.0f} {name}, expected {expected}"] if expected != actual else []
-    all_values = sum((ledger.values for ledger in ledgers.values()), Counter[tuple[str, str, str, float]]())
+    all_values = sum((ledger.values for ledger in ledgers.values()), Counter[Value]())
     ((count, total),) = client.query(_ROLL_UP, {"run": run}).result_rows
     if (count, total) != (all_values.total(), sum(number for *_, number in all_values.elements())):
         found.append(f"readings_1m: {count} readings with the sum {total}, unlike the readings themselves")

@@ -4,11 +4,13 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from schemas.reading import Feature
+
 REPEATED = 0.1
 """Share of the messages that a client sends twice, as one does that missed the answer."""
 
-Value = tuple[str, str, str, float]
-"""Device, quantity, sensor and number: unique in a demo, since every number is sent once."""
+Value = tuple[str, Feature, str, str, float]
+"""Device, feature, quantity, sensor and number: unique in a demo, since every number is sent once."""
 
 
 @dataclass(slots=True)

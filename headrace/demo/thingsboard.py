@@ -13,6 +13,7 @@ from aiocoap.numbers import ContentFormat
 
 from headrace.demo.errors import DemoError
 from headrace.demo.ledger import REPEATED, Ledger
+from schemas.reading import Feature
 
 SOCKETS = 8
 """One client has one message on its way at a time (RFC 7252, NSTART), so several clients send."""
@@ -43,7 +44,9 @@ async def send(
             if again := random.random() < REPEATED:
                 body = {"ts": time.time_ns() // 1_000_000, "values": values}
             await _post(context, url, tokens[device], body, aiocoap.CREATED)
-            ledger.accept((device, name, "", float(value)) for name, value in values.items())
+            ledger.accept(
+                (device, Feature.TELEMETRY, name, "", float(value)) for name, value in values.items()
+            )
             if again:
                 await _post(context, url, tokens[device], body, aiocoap.CREATED)
                 ledger.repeat()

@@ -6,15 +6,13 @@ from processors.normalise.unusable import Unusable
 from processors.normalise.values import storable
 from schemas.dead_letter import Reason
 from schemas.raw_message import Attribute, RawMessage
-from schemas.reading import Kind, Reading, reading
-from schemas.thingsboard import Feature, entries
-from schemas.thingsboard_values import Json, Value
+from schemas.reading import Feature, Kind, Reading, reading
+from schemas.thingsboard import entries
+from schemas.thingsboard_values import Json
 
 
 def readings(raw: RawMessage) -> Iterator[Reading]:
-    """Quantity is the key; sensor is "attributes" for attributes, so that they never mix with telemetry of that name.
-
-    An entry without a time was measured when it was received.
+    """Quantity is the key; an entry without a time was measured when it was received.
 
     Raises:
         Unusable: nothing that the edge would have taken, or the time is beyond what can be stored.
@@ -26,14 +24,10 @@ def readings(raw: RawMessage) -> Iterator[Reading]:
         found = entries(feature, raw.body)
     except ValueError as error:
         raise Unusable(Reason.MALFORMED, str(error)) from error
-    sensor = feature.value if feature is Feature.ATTRIBUTES else ""
     for entry in found:
         measured_at = raw.received_at if entry.ts is None else storable(entry.ts * 1000)
         for key, value in entry.values.items():
-            yield _reading(key, value, measured_at, sensor)
-
-
-def _reading(key: str, value: Value, measured_at: int, sensor: str) -> Reading:
-    if isinstance(value, Json):
-        return Reading(key, sensor, "", measured_at, Kind.JSON, 0.0, 0, value.text)
-    return reading(key, value, measured_at, sensor=sensor)
+            if type(value) is Json:
+                yield Reading(key, "", "", measured_at, Kind.JSON, 0.0, 0, value.text, feature)
+            else:
+                yield reading(key, value, measured_at, feature=feature)

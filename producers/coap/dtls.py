@@ -31,7 +31,7 @@ class DtlsTransport(asyncio.DatagramProtocol):
     """Sessions by address, their decrypted datagrams handed to the message layer.
 
     Args:
-        context: from `dtls_context.server_context`; used by one transport only, which sets its cookie callbacks.
+        context: from `dtls_context.server_context`; see `renew`.
         receive: takes each datagram.
         forget: hears of each session that ended.
         max_sessions: beyond it the one goes that was silent longest.
@@ -52,20 +52,27 @@ class DtlsTransport(asyncio.DatagramProtocol):
         idle: float = IDLE_SECONDS,
         handshake: float = HANDSHAKE_SECONDS,
     ) -> None:
-        self._context = context
         self._receive = receive
         self._forget = forget
         self._max_sessions, self._max_handshakes = max_sessions, max_handshakes
         self._idle, self._handshake = idle, handshake
         self._handshakes: dict[Address, Session] = {}
         self._sessions: OrderedDict[Address, Session] = OrderedDict()
-        self._listener: SSL.Connection | None = None
         self._secret = os.urandom(32)
         self._asking: Address = ()
+        self.renew(context)
+
+    def renew(self, context: SSL.Context) -> None:
+        """Shake hands by another context from now on; sessions and handshakes that were begun keep theirs.
+
+        A context serves one transport only, which sets its cookie callbacks.
+        """
         context.set_cookie_generate_callback(lambda _: self._cookie(0))
         context.set_cookie_verify_callback(
             lambda _, cookie: any(hmac.compare_digest(cookie, self._cookie(age)) for age in (0, 1))
         )
+        self._context = context
+        self._listener: SSL.Connection | None = None
 
     @property
     def sessions(self) -> int:

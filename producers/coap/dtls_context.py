@@ -47,7 +47,6 @@ def server_context(
     context.set_cipher_list(_CIPHERS + (_PSK_CIPHERS if keys is not None else b"") + _LEVEL)
     context.set_verify(SSL.VERIFY_PEER, _verify)
     if keys is not None:
-        keys.refresh()
         serve(context, keys)
     if certificate or keys is None:
         _identify(context, certificate, private_key)

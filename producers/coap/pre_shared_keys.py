@@ -10,13 +10,13 @@ from typing import Any
 import structlog
 from OpenSSL import SSL
 
+from producers.metrics import Credential, count_renewal
+from producers.renewal import Version, version
+
 SHORTEST = 16
 """Bytes of a key: what a recorded handshake leaves to be guessed."""
 
 _LINE = re.compile(r"(?P<identity>[^:]{1,128}):(?P<key>(?:[0-9a-fA-F]{2})+)")
-_LOOK: Any = (
-    SSL  # pyOpenSSL has no public way to serve pre-shared keys (26.4); its own callbacks work like this one.
-)
 
 log = structlog.get_logger()
 
@@ -34,37 +34,32 @@ class PreSharedKeys:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._version: tuple[int, ...] | None = None
+        self._version: Version | None = None
         self._keys: Mapping[str, bytes] = {}
 
     def of(self, identity: str) -> bytes | None:
         """The key of an identity."""
         try:
-            self.refresh()
+            if self.refresh():
+                count_renewal(Credential.PRE_SHARED_KEYS, used=True)
         except ValueError as error:
-            log.warning("the changed pre-shared keys are not used", reason=str(error))
+            log.warning("not renewed", credential=Credential.PRE_SHARED_KEYS.value, error=str(error))
+            count_renewal(Credential.PRE_SHARED_KEYS, used=False)
         return self._keys.get(identity)
 
-    def refresh(self) -> None:
-        """Read the file, if it is not the one that was read last.
+    def refresh(self) -> bool:
+        """Read the file, if it is not the one that was read last; whether it was read.
 
         Raises:
             ValueError: it cannot be used; said once for each change.
 
         """
-        version = _version(self._path)
-        if version != self._version:
-            self._version = version
-            self._keys = _read(self._path)
-
-
-def _version(path: Path) -> tuple[int, ...]:
-    """Another one after each change; () where there is no file."""
-    try:
-        found = path.stat()
-    except OSError:
-        return ()
-    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode
+        found = version(self._path)
+        if found == self._version:
+            return False
+        self._version = found
+        self._keys = _read(self._path)
+        return True
 
 
 def _read(path: Path) -> Mapping[str, bytes]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import structlog
 import uvloop
+from OpenSSL import SSL
 
 from producers.coap.dialect import Dialect
 from producers.coap.dtls import DtlsTransport
@@ -18,7 +19,9 @@ from producers.coap.site import Bounds, Site
 from producers.coap.thingsboard import ThingsBoard
 from producers.coap.udp import UdpTransport, bound_socket
 from producers.limits import Limits
+from producers.metrics import Credential
 from producers.outbox import KafkaOutbox, Outbox
+from producers.renewal import Renewal
 from producers.settings import CoapSettings, EdgeSettings
 from runtime import log as runtime_log
 from runtime.health import health
@@ -82,19 +85,31 @@ async def _udp(settings: CoapSettings, messages: MessageLayer) -> AsyncIterator[
 
 @contextlib.asynccontextmanager
 async def _dtls(settings: CoapSettings, messages: MessageLayer) -> AsyncIterator[int]:
+    names = [settings.certificate, settings.private_key, settings.authorities]
+    renewal = Renewal(
+        Credential.CERTIFICATE,
+        [Path(name) for name in names if name],
+        every=settings.certificate_refresh,
+    )
     keys = PreSharedKeys(Path(settings.pre_shared_keys)) if settings.pre_shared_keys else None
-    context = server_context(
-        settings.certificate, settings.private_key, authorities=settings.authorities, keys=keys
+    if keys is not None:
+        keys.refresh()
+
+    def context() -> SSL.Context:
+        return server_context(
+            settings.certificate, settings.private_key, authorities=settings.authorities, keys=keys
+        )
+
+    transport = DtlsTransport(
+        context(), messages.receive, messages.forget, max_sessions=settings.max_sessions
     )
     sock = bound_socket(settings.host, settings.dtls_port)
-    _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
-        lambda: DtlsTransport(context, messages.receive, messages.forget, max_sessions=settings.max_sessions),
-        sock=sock,
-    )
+    await asyncio.get_running_loop().create_datagram_endpoint(lambda: transport, sock=sock)
     try:
-        yield sock.getsockname()[1]
+        async with renewal.kept(lambda: transport.renew(context())):
+            yield sock.getsockname()[1]
     finally:
-        protocol.close()
+        transport.close()
 
 
 def main() -> None:

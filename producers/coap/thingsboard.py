@@ -13,7 +13,8 @@ from runtime.registry import Devices
 from schemas.device import Device
 from schemas.identity import exchange_id
 from schemas.raw_message import RawMessage
-from schemas.thingsboard import Feature, NotTelemetry
+from schemas.reading import Feature
+from schemas.thingsboard import NotTelemetry
 
 
 class ThingsBoard:

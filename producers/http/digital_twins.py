@@ -107,6 +107,7 @@ _CODES = {
     403: "Forbidden",
     404: "ResourceNotFound",
     405: "MethodNotAllowed",
+    408: "RequestTimeout",
     413: "RequestBodyTooLarge",
     415: "UnsupportedMediaType",
     429: "TooManyRequests",

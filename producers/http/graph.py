@@ -216,6 +216,7 @@ _CODES = {
     401: "InvalidAuthenticationToken",
     403: "accessDenied",
     405: "MethodNotAllowed",
+    408: "RequestTimeout",
     413: "RequestEntityTooLarge",
     415: "UnsupportedMediaType",
     429: "TooManyRequests",

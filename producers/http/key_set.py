@@ -9,9 +9,11 @@ from typing import Any
 
 import msgspec
 import structlog
-from aiohttp import ClientError, ClientSession, ClientTimeout
+from aiohttp import ClientError, ClientSession, ClientTimeout, StreamReader
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
+
+from producers.metrics import Credential, count_renewal
 
 ALGORITHMS = ("RS256", "ES256")
 """What a token may be signed with; keys of other kinds in the set are left aside."""
@@ -22,7 +24,11 @@ COOLDOWN = 30.0
 PATIENCE = 3.0
 """Seconds that a request with an unknown key waits for the look that it caused."""
 
+LONGEST = 10.0
+"""Seconds that a look may take."""
+
 LARGEST = 1 << 20
+"""Bytes of the largest key set."""
 
 log = structlog.get_logger()
 
@@ -93,10 +99,12 @@ class KeySet:
             keys = _keys(await _fetched(self._source))
         except Unreadable as error:
             log.warning("key set not read", error=str(error), keys_in_force=len(self._keys))
+            count_renewal(Credential.KEY_SET, used=False)
             return
         if keys.keys() != self._keys.keys():
             log.info("key set read", keys=len(keys))
         self._keys = keys
+        count_renewal(Credential.KEY_SET, used=True)
 
 
 async def _fetched(source: str) -> bytes:
@@ -104,15 +112,24 @@ async def _fetched(source: str) -> bytes:
         if not source.startswith(("http://", "https://")):
             return await asyncio.to_thread(Path(source).read_bytes)
         async with (
-            ClientSession(timeout=ClientTimeout(total=10)) as client,
+            ClientSession(timeout=ClientTimeout(total=LONGEST)) as client,
             client.get(source) as answer,
         ):
             if answer.status != 200:  # noqa: PLR2004 - OK
                 raise Unreadable(f"its source answered with status {answer.status}")
-            return await answer.content.read(LARGEST)
+            return await _whole(answer.content)
     except (ClientError, OSError, TimeoutError, ValueError) as error:
         # The texts of these name the source, which may hold a secret.
         raise Unreadable(f"its source is away: {type(error).__name__}") from error
+
+
+async def _whole(content: StreamReader) -> bytes:
+    document = bytearray()
+    async for piece in content.iter_any():
+        document += piece
+        if len(document) > LARGEST:
+            raise Unreadable(f"it has more than {LARGEST} bytes")
+    return bytes(document)
 
 
 def _keys(document: bytes) -> Mapping[str, PyJWK]:

@@ -1,12 +1,15 @@
 """The HTTP edge: one application for every dialect, errors in the words of each, and the process around it."""
 
+import asyncio
 import math
 import ssl
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from importlib.resources import files
+from pathlib import Path
+from typing import cast
 
 import structlog
 import uvloop
@@ -15,14 +18,16 @@ from aiohttp.typedefs import Handler, Middleware
 
 from producers.http import digital_twins, graph, not_http, thingsboard
 from producers.http.bearer import Tenants
+from producers.http.connections import Connections
 from producers.http.dialect import Dialect, Door
 from producers.http.key_set import KeySet
 from producers.http.refusal import Refusal
 from producers.http.tls import ServerCertificate
 from producers.http.verifier import Verifier
 from producers.limits import Limits
-from producers.metrics import SECONDS, Outcome, count
+from producers.metrics import SECONDS, Credential, Outcome, count
 from producers.outbox import KafkaOutbox, Outbox
+from producers.renewal import Renewal
 from producers.settings import EdgeSettings, HttpSettings
 from runtime import log as logging
 from runtime.health import health
@@ -42,6 +47,18 @@ DIALECTS: Sequence[Dialect] = (graph.DIALECT, digital_twins.DIALECT, thingsboard
 GRACE = 5
 """Seconds that an answer may take beyond Kafka's acknowledgement, when the process stops."""
 
+HANDSHAKE = 10.0
+"""Seconds that a TLS handshake may take."""
+
+LINGER = 2.0
+"""Seconds that the rest of a refused body is read and dropped, so that the client comes to read why it was refused."""
+
+HEADERS = 64
+"""Headers of a request, of 8 KB each: more than any client or proxy sends, and all that a stranger can make us keep."""
+
+BACKLOG = 1024
+"""Connections that may wait to be taken: after a restart a fleet comes back at once."""
+
 
 def application(
     outbox: Outbox, devices: Devices, settings: HttpSettings, edge: EdgeSettings
@@ -52,7 +69,7 @@ def application(
     limits = Limits(edge.limits)
     for dialect in DIALECTS:
         for path in dialect.paths:
-            app.router.add_post(path, _endpoint(dialect, door, limits, outbox))
+            app.router.add_post(path, _endpoint(dialect, door, limits, outbox, settings.body_timeout))
     app.router.add_get("/openapi.yaml", _document)
     app.on_response_prepare.append(_state_emptiness)
     return app
@@ -78,11 +95,15 @@ def _verifier(app: web.Application, settings: HttpSettings) -> Verifier | None:
     )
 
 
-def _endpoint(dialect: Dialect, door: Door, limits: Limits, outbox: Outbox) -> Handler:
+def _endpoint(dialect: Dialect, door: Door, limits: Limits, outbox: Outbox, patience: float) -> Handler:
     """The one order of events in every dialect: understand, limit, publish, count, answer."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        messages = await dialect.accept(request, door)
+        try:
+            async with asyncio.timeout(patience):
+                messages = await dialect.accept(request, door)
+        except TimeoutError as error:
+            raise Refusal(408, "The body did not come in time.") from error
         _limit(messages, limits)
         await outbox.put(messages)
         count(dialect.name, Outcome.ACCEPTED, len(messages))
@@ -197,31 +218,47 @@ async def serving(app: web.Application, settings: HttpSettings, *, grace: float)
     async with AsyncExitStack() as stack:
         context = None
         if settings.certificate:
-            certificate = ServerCertificate(
-                settings.certificate, settings.private_key, every=settings.certificate_refresh
-            )
-            await stack.enter_async_context(certificate.kept())
+            files = Path(settings.certificate), Path(settings.private_key)
+            renewal = Renewal(Credential.CERTIFICATE, files, every=settings.certificate_refresh)
+            certificate = ServerCertificate(*files)
+            await stack.enter_async_context(renewal.kept(certificate.load))
             context = certificate.context
-        yield await stack.enter_async_context(
-            listening(app, settings.host, settings.port, grace=grace, tls=context)
-        )
+        yield await stack.enter_async_context(listening(app, settings, grace=grace, tls=context))
 
 
 @asynccontextmanager
 async def listening(
-    app: web.Application, host: str, port: int, *, grace: float, tls: ssl.SSLContext | None = None
+    app: web.Application, settings: HttpSettings, *, grace: float, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[int]:
     """Take requests while the block runs, at the port that it is given; then finish those that are under way.
 
     Several processes may listen on one port: the kernel spreads connections over them. Port 0 is any that is free.
     """
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=grace, logger=not_http.logger())
+    patience, most = settings.idle_timeout, settings.max_connections
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        shutdown_timeout=grace,
+        logger=not_http.logger(),
+        keepalive_timeout=patience,  # from the first byte on, also where no request ever comes
+        lingering_time=LINGER,
+        max_headers=HEADERS,
+    )
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port, reuse_port=True, ssl_context=tls).start()
-        bound: int = runner.addresses[0][1]
-        log.info("listening", host=host, port=bound, tls=tls is not None)
-        yield bound
-        log.info("stopping")
+        server = await asyncio.get_running_loop().create_server(
+            Connections(cast("web.Server", runner.server), most=most, patience=patience),
+            settings.host,
+            settings.port,
+            ssl=tls,
+            ssl_handshake_timeout=HANDSHAKE if tls else None,
+            backlog=BACKLOG,
+            reuse_port=True,
+        )
+        with closing(server):
+            bound: int = server.sockets[0].getsockname()[1]
+            log.info("listening", host=settings.host, port=bound, tls=tls is not None)
+            yield bound
+            log.info("stopping")
     finally:
         await runner.cleanup()

@@ -10,7 +10,8 @@ from producers.http.dialect import Dialect, Door
 from producers.http.refusal import Refusal
 from producers.thingsboard import NAME, message
 from schemas.raw_message import RawMessage
-from schemas.thingsboard import Feature, NotTelemetry
+from schemas.reading import Feature
+from schemas.thingsboard import NotTelemetry
 
 
 async def _accept(request: web.Request, door: Door) -> Sequence[RawMessage]:

@@ -20,7 +20,8 @@ from producers.limits import Limits
 from producers.settings import EdgeSettings, HttpSettings
 from schemas.identity import content_id
 from schemas.raw_message import Attribute, RawMessage
-from schemas.thingsboard import Feature, entries
+from schemas.reading import Feature
+from schemas.thingsboard import entries
 from tests.support.coap import ACK, CON, NON, TOKEN, MemoryRemote, fleet, request
 from tests.support.fakes import MemoryOutbox
 
@@ -81,7 +82,7 @@ def readings(raw: RawMessage) -> list[dict[str, Any]]:
         ts = None if reading.measured_at == raw.received_at else reading.measured_at // 1000
         value = values.get(reading.kind, reading.text)
         fields = {"quantity": reading.quantity, "kind": reading.kind, "value": value, "ts": ts}
-        shown.append(fields | ({"sensor": reading.sensor} if reading.sensor else {}))
+        shown.append(fields | {"feature": reading.feature})
     return shown
 
 

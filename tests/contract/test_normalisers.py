@@ -34,6 +34,7 @@ def shown(reading: Reading, received_at: int) -> dict[str, Any]:
     """A reading as `readings.json` names it: the value of its kind, and no time where that of receipt counts."""
     number = {"bool": bool(reading.integer), "int64": reading.integer, "float64": reading.number}
     return {
+        "feature": reading.feature.value,
         "quantity": reading.quantity,
         "sensor": reading.sensor,
         "unit": reading.unit,

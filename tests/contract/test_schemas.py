@@ -73,8 +73,9 @@ def test_blocks_of_every_version_still_decode(sample):
     """A block that any release wrote reads as a block of today, with the readings it had."""
     block = reading_block.decode(sample.read_bytes())
 
-    assert [["temperature", "on"], [], []] == [
-        [reading["quantity"] for reading in readings] for readings in block.column("readings").to_pylist()
+    assert [[("temperature", "telemetry"), ("on", "attributes")], [], []] == [
+        [(reading["quantity"], reading["feature"]) for reading in readings]
+        for readings in block.column("readings").to_pylist()
     ]
 
 

@@ -1,6 +1,7 @@
 """One suite for every sink: the fake that other tests use, and ClickHouse."""
 
 import asyncio
+import re
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pytest
 import pytest_asyncio
 
-from schemas.reading import EARLIEST_US, INT64_MAX, INT64_MIN, LATEST_US, Kind, reading
+from schemas.reading import EARLIEST_US, INT64_MAX, INT64_MIN, LATEST_US, Feature, Kind, reading
 from schemas.reading_block import READING, SCHEMA, Fate, MessageRow
 from sinks.clickhouse import canary
 from sinks.clickhouse.client import connect
@@ -40,13 +41,16 @@ class Store(Protocol):
         """Offset, reason, error, body."""
 
     def readings(self) -> Rows:
-        """Offset, position, quantity, instant, kind, number, integer, text."""
+        """Offset, position, quantity, instant, kind, number, integer, text, feature."""
+
+    def once(self) -> Rows:
+        """The same, of each instant of a quantity the last."""
 
     def minutes(self) -> Rows:
-        """Quantity, minute, count, sum, least, greatest, last."""
+        """Quantity, minute, count, sum, least, greatest, last, feature."""
 
     def latest(self) -> Rows:
-        """Quantity, instant, kind, number, integer, text."""
+        """Quantity, instant, kind, number, integer, text, feature."""
 
 
 class MemoryStore:
@@ -74,33 +78,46 @@ class MemoryStore:
 
     def readings(self) -> Rows:
         """See `Store`."""
-        names = ("quantity", "measured_at", "kind", "number", "integer", "text")
+        names = ("quantity", "measured_at", "kind", "number", "integer", "text", "feature")
         return sorted(
             (row["offset"], position, *(value[name] for name in names))
             for row in self._messages()
             for position, value in enumerate(row["readings"])
         )
 
+    def once(self) -> Rows:
+        """See `Store`."""
+        last = {
+            (quantity, at, value[-1]): (offset, position, quantity, at, *value)
+            for offset, position, quantity, at, *value in self.readings()
+        }
+        return sorted(last.values())
+
     def minutes(self) -> Rows:
         """See `Store`."""
-        groups: dict[tuple[str, int], Rows] = {}
-        for offset, position, quantity, at, kind, number, *_ in self.readings():
+        groups: dict[tuple[str, int, str], Rows] = {}
+        for offset, position, quantity, at, kind, number, *_, feature in self.readings():
             if kind in {Kind.BOOL, Kind.INT64, Kind.FLOAT64}:
-                groups.setdefault((quantity, at // MINUTE * MINUTE), []).append(
+                groups.setdefault((quantity, at // MINUTE * MINUTE, feature), []).append(
                     (at, offset, position, number)
                 )
-        numbers = {key: [row[-1] for row in rows] for key, rows in groups.items()}
-        return sorted(
-            (*key, len(found), sum(found), min(found), max(found), max(groups[key])[-1])
-            for key, found in numbers.items()
-        )
+        rows = []
+        for (quantity, minute, feature), found in sorted(groups.items()):
+            numbers = [number for *_, number in found]
+            extremes = (min(numbers), max(numbers), max(found)[-1])
+            rows.append((quantity, minute, len(numbers), sum(numbers), *extremes, feature))
+        return rows
 
     def latest(self) -> Rows:
         """See `Store`."""
-        newest: dict[str, tuple[Any, ...]] = {}
-        for offset, position, quantity, at, *value in self.readings():
-            newest[quantity] = max(newest.get(quantity, ()), (at, offset, position, *value))
-        return sorted((quantity, at, *value) for quantity, (at, _, _, *value) in newest.items())
+        newest: dict[tuple[str, str], tuple[Any, ...]] = {}
+        for offset, position, quantity, at, *value, feature in self.readings():
+            key = (quantity, feature)
+            newest[key] = max(newest.get(key, ()), (at, offset, position, *value))
+        return [
+            (quantity, at, *value, feature)
+            for (quantity, feature), (at, _, _, *value) in sorted(newest.items())
+        ]
 
 
 def _plain(messages: Any) -> Any:
@@ -140,22 +157,30 @@ class ClickHouseStore:
 
     def readings(self) -> Rows:
         """See `Store`."""
+        return self._readings("readings")
+
+    def once(self) -> Rows:
+        """See `Store`."""
+        return self._readings("readings_once")
+
+    def _readings(self, source: str) -> Rows:
         return self._rows(
-            "SELECT origin_offset, position, quantity, toUnixTimestamp64Micro(measured_at), kind, number, integer, text"
-            " FROM readings ORDER BY origin_offset, position"
+            "SELECT origin_offset, position, quantity, toUnixTimestamp64Micro(measured_at), kind, number, integer, text, feature"
+            f" FROM {source} ORDER BY origin_offset, position"
         )
 
     def minutes(self) -> Rows:
         """See `Store`."""
         return self._rows(
-            "SELECT quantity, toUnixTimestamp64Micro(toDateTime64(minute, 6, 'UTC')), count, sum, least, greatest, last"
-            " FROM readings_1m ORDER BY quantity, minute"
+            "SELECT quantity, toUnixTimestamp64Micro(toDateTime64(minute, 6, 'UTC')), count, sum, least, greatest, last, feature"
+            " FROM readings_1m ORDER BY quantity, minute, feature"
         )
 
     def latest(self) -> Rows:
         """See `Store`."""
         return self._rows(
-            "SELECT quantity, toUnixTimestamp64Micro(measured_at), kind, number, integer, text FROM latest ORDER BY quantity"
+            "SELECT quantity, toUnixTimestamp64Micro(measured_at), kind, number, integer, text, feature"
+            " FROM latest ORDER BY quantity, feature"
         )
 
 
@@ -212,14 +237,21 @@ def _typical(first: int = 0) -> Batch:
 
 
 def _all(store: Store) -> list[Rows]:
-    return [store.messages(), store.dead_letters(), store.readings(), store.minutes(), store.latest()]
+    return [
+        store.messages(),
+        store.dead_letters(),
+        store.readings(),
+        store.once(),
+        store.minutes(),
+        store.latest(),
+    ]
 
 
 def test_a_batch_is_there_when_write_returns(store: Store):
     """Every row of a batch can be read once it is written."""
     store.sink.write(_typical())
 
-    assert [len(rows) for rows in _all(store)] == [4, 1, 3, 2, 2]
+    assert [len(rows) for rows in _all(store)] == [4, 1, 3, 3, 2, 2]
 
 
 def test_the_same_batch_counts_once(store: Store):
@@ -238,7 +270,7 @@ def test_a_following_batch_adds(store: Store):
     store.sink.write(_typical())
     store.sink.write(_typical(first=4))
 
-    assert [len(rows) for rows in _all(store)] == [8, 2, 6, 2, 2]
+    assert [len(rows) for rows in _all(store)] == [8, 2, 6, 4, 2, 2]
     assert [(row[0], row[2], row[3]) for row in store.minutes()] == [("n", 2, 4), ("t", 4, 10)]
 
 
@@ -272,8 +304,8 @@ def test_a_value_keeps_its_type(store: Store, value: object, kind: str, stored: 
     at = NOW_MS * 1000
     store.sink.write(batch([message(0, reading("q", value, at))]))
 
-    assert store.readings() == [(0, 0, "q", at, kind, *stored)]
-    assert store.latest() == [("q", at, kind, *stored)]
+    assert store.readings() == [(0, 0, "q", at, kind, *stored, Feature.TELEMETRY)]
+    assert store.latest() == [("q", at, kind, *stored, Feature.TELEMETRY)]
 
 
 @pytest.mark.parametrize("at", [EARLIEST_US, -1, 0, -MINUTE, MINUTE - 1, 4_294_967_296_000_000, LATEST_US])
@@ -301,7 +333,7 @@ def test_a_minute_has_its_extremes_and_its_last(store: Store):
     store.sink.write(batch([message(0, reading("q", 5, at + 9), reading("q", -7, at + 3))]))
     store.sink.write(batch([message(1, reading("q", 1, at + 4))], first=1))
 
-    assert store.minutes() == [("q", at, 3, -1.0, -7.0, 5.0, 5.0)]
+    assert store.minutes() == [("q", at, 3, -1.0, -7.0, 5.0, 5.0, Feature.TELEMETRY)]
 
 
 def test_the_latest_is_the_newest_measurement(store: Store):
@@ -310,14 +342,37 @@ def test_the_latest_is_the_newest_measurement(store: Store):
     store.sink.write(batch([message(0, reading("q", 1, at), reading("q", "last", at))]))
     store.sink.write(batch([message(1, reading("q", 3, at - 1))], first=1))
 
-    assert store.latest() == [("q", at, "string", 0.0, 0, "last")]
+    assert store.latest() == [("q", at, "string", 0.0, 0, "last", Feature.TELEMETRY)]
+
+
+def test_features_do_not_mix(store: Store):
+    """An attribute counts, and has minutes and a latest value of its own, beside telemetry of the same name and instant."""
+    at = NOW_MS * 1000 // MINUTE * MINUTE
+    readings = [reading("q", number, at, feature=feature) for number, feature in enumerate(Feature)]
+    store.sink.write(batch([message(0, *readings)]))
+
+    assert [(row[2], row[3], row[-1]) for row in store.minutes()] == [
+        (1, 1.0, "attributes"),
+        (1, 0.0, "telemetry"),
+    ]
+    assert [(row[4], row[-1]) for row in store.latest()] == [(1, "attributes"), (0, "telemetry")]
+    assert [(row[6], row[-1]) for row in store.once()] == [(0, "telemetry"), (1, "attributes")]
+
+
+def test_an_instant_counts_once(store: Store):
+    """Of several values at one instant, however late they come, there is the last that arrived; and every other instant."""
+    at = NOW_MS * 1000
+    store.sink.write(batch([message(0, reading("q", 1, at), reading("q", 2, at), reading("q", 3, at + 1))]))
+    store.sink.write(batch([message(1, reading("q", 4, at)), message(2, reading("p", 5, at))], first=1))
+
+    assert [(row[0], row[2], row[6]) for row in store.once()] == [(0, "q", 3), (1, "q", 4), (2, "p", 5)]
 
 
 def test_an_empty_batch_is_written(store: Store):
     """A batch of which nothing is new is written, and adds nothing."""
     store.sink.write(batch())
 
-    assert _all(store) == [[]] * 5
+    assert _all(store) == [[]] * 6
 
 
 def test_a_dead_letter_keeps_its_bytes(store: Store):
@@ -389,6 +444,37 @@ def test_a_canary_that_was_killed_is_cleaned_up(client: Any, monkeypatch: pytest
     canary.check(client, sink)
 
     assert client.command("SELECT count() FROM readings_1m_state") == 0
+
+
+@pytest.mark.parametrize("view", ["latest", "readings_1m", "readings_once"])
+def test_sensors_do_not_mix(client: Any, view: str):
+    """Two sensors of one quantity, at one instant, are two rows of each view."""
+    readings = [reading("q", 1, NOW_MS * 1000, sensor=sensor) for sensor in ("inlet", "outlet")]
+    ClickHouseStore(client).sink.write(batch([message(0, *readings)]))
+
+    assert client.command(f"SELECT count() FROM {view}") == 2
+
+
+def test_a_value_that_was_replaced_is_not_found(client: Any):
+    """A condition on the value is asked of the last one alone; one on the key reads only its part of the table."""
+    store, at = ClickHouseStore(client), NOW_MS * 1000
+    store.sink.write(batch([message(offset, reading("q", offset, at)) for offset in range(2)]))
+
+    found = [
+        client.command(f"SELECT count() FROM readings_once WHERE number = {number}") for number in (0, 1)
+    ]
+    assert found == [0, 1]
+
+
+def test_each_instant_once_is_read_by_key(client: Any):
+    """Conditions on the key reach the index of the readings, and nothing is sorted in memory."""
+    query = "EXPLAIN indexes = 1 SELECT * FROM readings_once WHERE tenant = 'acme' AND device = 'd' AND measured_at > now()"
+    ClickHouseStore(client).sink.write(batch([message(0)]))
+
+    plan = "\n".join(line for (line,) in client.query(query).result_rows)
+
+    assert "Read type: InOrder" in plan
+    assert re.search(r"PrimaryKey\s+Keys:\s+tenant\s+device\s+measured_at", plan)
 
 
 def test_a_larger_insert_than_one_block_is_refused(client: Any):

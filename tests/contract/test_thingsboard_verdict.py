@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -10,8 +11,10 @@ from processors.normalise.unusable import Unusable
 from producers.coap.dialect import Arrival
 from producers.coap.refusal import Refused
 from producers.coap.thingsboard import ThingsBoard
+from schemas import thingsboard
 from schemas.dead_letter import Reason
-from schemas.thingsboard import Entry, Feature, NotTelemetry, entries
+from schemas.reading import Feature
+from schemas.thingsboard import Entry, NotTelemetry, entries, typed
 from tests.support.coap import device, fleet
 
 SCALARS = (
@@ -104,6 +107,89 @@ def test_one_verdict(body):
 def test_one_meaning(body):
     """Strict JSON means the same to both readers; a comment behind it makes the lenient one read it."""
     assert repr(verdict(body)) == repr(verdict(body + b"#"))
+
+
+def an_object(members: list[tuple[str, str]]) -> str:
+    """Members as written, whether or not a name comes twice."""
+    return "{" + ",".join(f"{name}:{value}" for name, value in members) + "}"
+
+
+def an_array(items: list[str]) -> str:
+    """Items as written."""
+    return "[" + ",".join(items) + "]"
+
+
+def written(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    """Objects and arrays as text."""
+    members = st.lists(st.tuples(NAMES, values), max_size=4)
+    return members.map(an_object) | st.lists(values, max_size=3).map(an_array)
+
+
+NAMES = st.sampled_from(['"a"', '"b"', '"ts"', '"values"', '"\\u0074s"', "ts"])
+WORDS = [
+    "null",
+    "true",
+    " 1 ",
+    '"x"',
+    '"7"',
+    '"-0.50"',
+    '"{[e"',
+    "-0",
+    "-0.0",
+    "1e3",
+    "1E-3",
+    "-2e+9",
+    "NaN",
+    "01",
+    "1.",
+]
+NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?", fullmatch=True)
+TEXTS = st.recursive(st.sampled_from(WORDS) | NUMBERS, written, max_leaves=12)
+TIMED_TEXTS = st.tuples(NUMBERS, TEXTS | written(NUMBERS)).map(
+    lambda pair: an_object([('"ts"', pair[0]), ('"values"', pair[1])])
+)
+TIMED_LISTS = st.lists(TIMED_TEXTS, max_size=3).map(an_array)
+
+
+@given(
+    (TEXTS | TIMED_TEXTS | TIMED_LISTS).map(str.encode)
+    | BODIES.map(lambda value: json.dumps(value).encode())
+    | SOUP
+    | st.binary(max_size=20),
+    st.sampled_from(Feature),
+)
+@example(
+    b"[" + b'{"ts":1,"values":{"a":1}},' * 200 + b'{"ts":1,"values":{"a":' + b"[" * 98 + b"]" * 98 + b"}}]",
+    Feature.TELEMETRY,
+)
+@example(
+    b"[" + b'{"ts":1,"values":{"a":1}},' * 200 + b'{"ts":1,"values":{"a":' + b"[" * 99 + b"]" * 99 + b"}}]",
+    Feature.TELEMETRY,
+)
+@example(b'{"ts":1,"values":{"a":' + b"[" * 100_000, Feature.TELEMETRY)
+@example(b'{"a":0.1234567890123456,"b":0.12345678901234567}', Feature.TELEMETRY)
+@example(b'{"a":9007199254740993.5,"b":1234567890123456789}', Feature.ATTRIBUTES)
+@example(b'{"ts":1,"values":{"a":1.50,"b":{"c":1.50}}}', Feature.TELEMETRY)
+def test_a_short_cut_leads_to_the_same_place(body, feature):
+    """A body of the usual kind is what the thorough reader makes of it, to the type and the sign of a zero."""
+    usual = thingsboard._usual(feature, body)
+
+    assert usual is None or repr(typed(usual)) == repr(typed(thingsboard._thoroughly(feature, body)))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"temperature": 21.5, "on": true, "state": "idle", "n": -7}',
+        b'{"ts": 1700000000000, "values": {"temperature": 21.5}}',
+        b'{"ts": 1700000000000, "values": {"at": {"lat": 47.3769, "lon": 8.5417}}}',
+        b"[" + b",".join([b'{"ts": 1700000000000, "values": {"temperature": 21.5}}'] * 500) + b"]",
+    ],
+    ids=["flat", "timed", "nested", "many"],
+)
+def test_the_short_cut_is_taken(body):
+    """Bodies of the kinds that devices send are read by the short cut."""
+    assert thingsboard._usual(Feature.TELEMETRY, body) is not None
 
 
 def verdict(body: bytes) -> list[Entry] | None:

@@ -1,18 +1,25 @@
 """How devices prove who they are over coaps, with libcoap's clients: pre-shared keys and certificate authorities."""
 
 import contextlib
+import shutil
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiocoap import Code
 
 from headrace.stack.pki import DEVICE, Pki, ensure_pki
 from producers.coap.server import Ports, serving
+from producers.metrics import Credential
 from producers.settings import CoapSettings, EdgeSettings
 from runtime.registry import DeviceTable
-from tests.support.coap import TOKEN, coap_client, device
+from tests.support.coap import TOKEN, coap_client, device, request
+from tests.support.dtls import device as dtls_device
 from tests.support.fakes import MemoryOutbox
+from tests.support.processes import until
+from tests.support.renewals import install, renewals
 
 CLIENTS = pytest.mark.parametrize("library", ["openssl", "gnutls"])
 KEY = "secretPSK1234567"
@@ -140,6 +147,63 @@ async def test_certificate_by_another_authority(pki, strange_pki, library):
     assert outbox.messages == []
 
 
+def trusting(library: str, pki: Pki) -> tuple[str | Path, ...]:
+    """A client's options that make it insist on a server of this authority."""
+    return ("-R" if library == "openssl" else "-C", pki.authority)
+
+
+def posting(ports: Ports) -> str:
+    """Where a token is posted; clients compare the name with the certificate's."""
+    return uri(ports, f"{TOKEN}/telemetry").replace("127.0.0.1", "localhost")
+
+
+@CLIENTS
+async def test_a_renewed_certificate(tmp_path, strange_pki, library):
+    """Who trusts only the new authority is served once the files are renewed, and a session from before goes on."""
+    outbox, live = MemoryOutbox(), ensure_pki(tmp_path / "live")
+    async with edge(outbox, live, certificate_refresh=0.01) as ports, dtls_device(ports.coaps, live) as early:
+        assert CREATED not in await coap_client(
+            library, posting(ports), "-B", "3", *trusting(library, strange_pki)
+        )
+        before = renewals(Credential.CERTIFICATE, "used")
+        install(strange_pki, live, "server.pem", "server.key")
+        await until(lambda: renewals(Credential.CERTIFICATE, "used") > before)
+        assert CREATED in await coap_client(library, posting(ports), *trusting(library, strange_pki))
+        assert (await early.ask(request(b'{"a":1}', token=b"e"))).code == Code.CREATED
+    assert len(outbox.messages) == 2
+
+
+@CLIENTS
+async def test_half_a_renewed_certificate(tmp_path, strange_pki, library):
+    """A new certificate beside the old key is counted and logged, and the old pair is served."""
+    live, before = ensure_pki(tmp_path / "live"), renewals(Credential.CERTIFICATE, "failed")
+    trust = shutil.copy(live.authority, tmp_path / "trust.pem")
+    async with edge(MemoryOutbox(), live, certificate_refresh=0.01) as ports:
+        install(strange_pki, live, "server.pem")
+        await until(lambda: renewals(Credential.CERTIFICATE, "failed") > before)
+        option, _ = trusting(library, live)
+        assert CREATED in await coap_client(library, posting(ports), option, trust)
+
+
+@CLIENTS
+async def test_renewed_authorities(tmp_path, strange_pki, library):
+    """A device of an authority that was added speaks from its next handshake on; a bundle that is none changes nothing."""
+    outbox, live = MemoryOutbox(), ensure_pki(tmp_path / "live")
+    bundle = live.folder / "authorities.pem"
+    shutil.copy(live.authority, bundle)
+    async with edge(outbox, live, authorities=str(bundle), certificate_refresh=0.01) as ports:
+        post = partial(coap_client, library, uri(ports), *identity(strange_pki))
+        assert UNAUTHORIZED in await post(body='{"a":1}')
+        used, failed = (renewals(Credential.CERTIFICATE, outcome) for outcome in ("used", "failed"))
+        write(bundle, live.authority.read_text() + strange_pki.authority.read_text())
+        await until(lambda: renewals(Credential.CERTIFICATE, "used") > used)
+        assert CREATED in await post(body='{"a":2}')
+        write(bundle, "no certificate at all")
+        await until(lambda: renewals(Credential.CERTIFICATE, "failed") > failed)
+        assert CREATED in await post(body='{"a":3}')
+    assert [message.device for message in outbox.messages] == [DEVICE, DEVICE]
+
+
 @CLIENTS
 async def test_server_certificate_of_the_authority(pki, library):
     """A certificate that is for servers speaks for no device, though the authority signed it."""
@@ -155,10 +219,8 @@ async def test_server_certificate_of_the_authority(pki, library):
 async def test_token_without_certificate(pki, library):
     """A token over coaps needs no certificate."""
     outbox = MemoryOutbox()
-    trust = ("-R", pki.authority) if library == "openssl" else ("-C", pki.authority)
     async with edge(outbox, pki) as ports:
-        where = uri(ports, f"{TOKEN}/telemetry").replace("127.0.0.1", "localhost")
-        assert CREATED in await coap_client(library, where, *trust, body='{"a":1}')
+        assert CREATED in await coap_client(library, posting(ports), *trusting(library, pki), body='{"a":1}')
     assert len(outbox.messages) == 1
 
 

@@ -2,7 +2,6 @@
 
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from azure.core.credentials import AccessToken
 from kiota_authentication_azure.azure_identity_authentication_provider import (
     AzureIdentityAuthenticationProvider,
 )
@@ -22,6 +20,7 @@ from msgraph_beta.generated.workplace.sensor_devices.ingest_telemetry import (
     ingest_telemetry_post_request_body as request_body,
 )
 
+from headrace.demo.graph import StaticCredential, client
 from headrace.stack.pki import ensure_pki
 from producers.http.server import application, serving
 from producers.limits import TenantLimits
@@ -39,17 +38,6 @@ pytestmark = [
 ]
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, 144_000, tzinfo=UTC)
-
-
-class Credential:
-    """Any object with `get_token` is a credential to the SDK."""
-
-    def __init__(self, token: str) -> None:
-        self.token = token
-
-    def get_token(self, *_: str, **__: Any) -> AccessToken:
-        """The token, valid for years."""
-        return AccessToken(self.token, 4102444800)
 
 
 class FlakyOutbox(MemoryOutbox):
@@ -88,27 +76,13 @@ async def served(outbox: MemoryOutbox) -> AsyncIterator[Edge]:
         yield started
 
 
-@asynccontextmanager
-async def graph(served: Edge, bearer: str, version: str = "beta") -> AsyncIterator[GraphServiceClient]:
-    """The client as its user makes it; only the base URL is ours."""
-    client = GraphServiceClient(
-        credentials=Credential(bearer), scopes=["https://graph.microsoft.com/.default"]
-    )
-    client.request_adapter.base_url = str(served.url / version)
-    try:
-        yield client
-    finally:
-        # The SDK wraps httpx's transport, and closes only the wrapper.
-        await client.request_adapter._http_client._transport.transport.aclose()
-
-
 async def ingest(
     served: Edge, *telemetry: WorkplaceSensorDeviceTelemetry, bearer: str = TOKEN, version: str = "beta"
 ) -> None:
     """Send telemetry."""
     body = request_body.IngestTelemetryPostRequestBody(telemetry=list(telemetry))
-    async with graph(served, bearer, version) as client:
-        await client.workplace.sensor_devices.ingest_telemetry.post(body)
+    async with client(str(served.url / version), bearer) as graph:
+        await graph.workplace.sensor_devices.ingest_telemetry.post(body)
 
 
 def people(count: int, device: str = "contoso_9D6816", at: datetime = NOON) -> WorkplaceSensorDeviceTelemetry:
@@ -237,9 +211,9 @@ async def raised(served: Edge, **how: Any) -> tuple[int | None, str | None, str 
 
 async def test_what_the_edge_does_not_serve_is_raised(served: Edge):
     """What only Graph itself serves is raised with a code, not as an answer that cannot be read."""
-    async with graph(served, TOKEN) as client:
+    async with client(str(served.url / "beta"), TOKEN) as graph:
         with pytest.raises(ODataError) as caught:
-            await client.workplace.sensor_devices.get()
+            await graph.workplace.sensor_devices.get()
     assert caught.value.error is not None
     assert (caught.value.response_status_code, caught.value.error.code) == (400, "BadRequest")
 
@@ -345,11 +319,11 @@ async def test_the_sdk_speaks_tls(outbox: MemoryOutbox, tmp_path: Path):
     )
     app = application(outbox, DeviceTable(DEVICES), settings, EdgeSettings())
     trust = ssl.create_default_context(cafile=str(pki.authority))
-    async with serving(app, settings, grace=5) as port, httpx.AsyncClient(verify=trust, http2=True) as client:
+    async with serving(app, settings, grace=5) as port, httpx.AsyncClient(verify=trust, http2=True) as own:
         credential = AzureIdentityAuthenticationProvider(
-            Credential(TOKEN), scopes=["https://graph.microsoft.com/.default"]
+            StaticCredential(TOKEN), scopes=["https://graph.microsoft.com/.default"]
         )
-        adapter = GraphRequestAdapter(credential, client=client)
+        adapter = GraphRequestAdapter(credential, client=own)
         adapter.base_url = f"https://localhost:{port}/beta"
         sensors = GraphServiceClient(request_adapter=adapter).workplace.sensor_devices
         await sensors.ingest_telemetry.post(

@@ -46,8 +46,9 @@ async def edge(
 ) -> AsyncIterator[Edge]:
     """Listen as the process does, with these settings of the HTTP edge; only Kafka is not there."""
     settings = EdgeSettings(retry_after=retry_after, limits=limits or {})
-    app = application(outbox, DeviceTable(DEVICES), HttpSettings(tokens=TOKENS, **http), settings)
-    async with listening(app, "127.0.0.1", 0, grace=5) as port:
+    mine = HttpSettings(port=0, tokens=TOKENS, **http)
+    app = application(outbox, DeviceTable(DEVICES), mine, settings)
+    async with listening(app, mine, grace=5) as port:
         url = URL(f"http://127.0.0.1:{port}")
         async with ClientSession(url) as client:
             yield Edge(url, client)

@@ -64,17 +64,20 @@ def key_file(folder: Path, *names: str) -> str:
 
 
 class KeyServer:
-    """Publishes a key set, and counts how often it was asked for it."""
+    """Publishes a key set, and counts how often it was asked for it; hangs while `answering` is not set."""
 
     def __init__(self, *names: str) -> None:
         self.document = key_set(*names)
         self.status = 200
         self.asked = 0
         self.heard = asyncio.Semaphore(0)
+        self.answering = asyncio.Event()
+        self.answering.set()
 
     async def _answer(self, _: web.Request) -> web.Response:
         self.asked += 1
         self.heard.release()
+        await self.answering.wait()
         return web.Response(body=self.document, status=self.status, content_type="application/json")
 
     @asynccontextmanager
@@ -88,4 +91,5 @@ class KeyServer:
             await web.TCPSite(runner, "127.0.0.1", 0).start()
             yield f"http://127.0.0.1:{runner.addresses[0][1]}/keys"
         finally:
+            self.answering.set()
             await runner.cleanup()

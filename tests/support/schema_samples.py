@@ -6,7 +6,7 @@ from schemas import codec, reading_block
 from schemas.dead_letter import DeadLetter
 from schemas.device import Device
 from schemas.raw_message import RawMessage
-from schemas.reading import reading
+from schemas.reading import Feature, reading
 from schemas.reading_block import Fate, MessageRow
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "schemas"
@@ -66,7 +66,7 @@ BLOCK = [
         fate=Fate.STORED,
         readings=[
             reading("temperature", 21.5, 1_700_000_000_000_000, sensor="inlet", unit="°C"),
-            reading("on", True, 1_700_000_000_000_001),
+            reading("on", True, 1_700_000_000_000_001, feature=Feature.ATTRIBUTES),
         ],
         **_ORIGIN,
     ),

@@ -6,6 +6,7 @@ CREATE TABLE IF NOT EXISTS readings ${on_cluster}
 (
     tenant           LowCardinality(String),
     device           String CODEC(ZSTD(1)),
+    feature          LowCardinality(String) COMMENT 'telemetry, or attributes: what the device says about itself',
     quantity         LowCardinality(String),
     sensor           LowCardinality(String),
     measured_at      DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
@@ -23,5 +24,5 @@ CREATE TABLE IF NOT EXISTS readings ${on_cluster}
 )
 ENGINE = ${replicated}MergeTree
 PARTITION BY toYYYYMM(received_at)
-ORDER BY (tenant, device, quantity, sensor, measured_at)
+ORDER BY (tenant, device, feature, quantity, sensor, measured_at)
 SETTINGS ${dedup_window} = 10000;

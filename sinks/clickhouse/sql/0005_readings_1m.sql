@@ -5,6 +5,7 @@ CREATE TABLE IF NOT EXISTS readings_1m_state ${on_cluster}
 (
     received_month Date,
     tenant         LowCardinality(String),
+    feature        LowCardinality(String),
     quantity       LowCardinality(String),
     minute         DateTime64(0, 'UTC') CODEC(Delta, ZSTD(1)),
     device         String CODEC(ZSTD(1)),
@@ -18,13 +19,14 @@ CREATE TABLE IF NOT EXISTS readings_1m_state ${on_cluster}
 )
 ENGINE = ${replicated}AggregatingMergeTree
 PARTITION BY received_month
-ORDER BY (tenant, quantity, minute, device, sensor)
+ORDER BY (tenant, feature, quantity, minute, device, sensor)
 SETTINGS ${dedup_window} = 10000;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS readings_1m_feed ${on_cluster} TO readings_1m_state AS
 SELECT
     toStartOfMonth(received_at) AS received_month,
     tenant,
+    feature,
     quantity,
     fromUnixTimestamp64Micro(
         toUnixTimestamp64Micro(measured_at) - positiveModulo(toUnixTimestamp64Micro(measured_at), 60000000), 'UTC') AS minute,
@@ -37,11 +39,11 @@ SELECT
     max(tuple(measured_at, origin_offset, position, number)) AS last
 FROM readings
 WHERE kind IN ('bool', 'int64', 'float64')
-GROUP BY received_month, tenant, quantity, minute, device, sensor;
+GROUP BY received_month, tenant, feature, quantity, minute, device, sensor;
 
 CREATE VIEW IF NOT EXISTS readings_1m ${on_cluster} AS
 SELECT
-    s.tenant AS tenant, s.quantity AS quantity, s.minute AS minute, s.device AS device, s.sensor AS sensor,
+    s.tenant AS tenant, s.feature AS feature, s.quantity AS quantity, s.minute AS minute, s.device AS device, s.sensor AS sensor,
     sum(s.count) AS count,
     sum(s.sum) AS sum,
     min(s.least) AS least,
@@ -49,4 +51,4 @@ SELECT
     sum(s.sum) / sum(s.count) AS mean,
     max(s.last).number AS last
 FROM readings_1m_state AS s
-GROUP BY s.tenant, s.quantity, s.minute, s.device, s.sensor;
+GROUP BY s.tenant, s.feature, s.quantity, s.minute, s.device, s.sensor;

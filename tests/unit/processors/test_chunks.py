@@ -1,3 +1,4 @@
+import asyncio
 from types import SimpleNamespace
 
 import pytest
@@ -254,6 +255,81 @@ async def test_a_rebalance_forgets_what_was_processed(consumer):
 
 async def _nothing():
     """Do nothing."""
+
+
+async def test_partitions_that_come_are_announced(consumer):
+    """Whoever takes partitions over hears of them before anything is delivered, in the new generation."""
+    heard = []
+    consumer.app.successor = SimpleNamespace(assigned=heard.append)
+    consumer._on_partitions_assigned = lambda *_: _nothing()
+    consumer.app.on_rebalance_return = lambda: None
+    await consumer.on_partitions_assigned({HERE}, 2)
+
+    assert ([{HERE}], {HERE}) == (heard, consumer.owned)
+
+
+async def test_partitions_that_go_are_handed_over_first(consumer):
+    """What is acknowledged while partitions are handed over is committed before they are gone."""
+    committed = []
+
+    class Successor:
+        async def hand_over(self):
+            consumer.processed(HERE, 105, 1)
+
+    async def commit(offsets):
+        committed.append(offsets)
+        return True
+
+    async def revoke(_):
+        await consumer.app._consumer_wait_empty(consumer, None)
+
+    consumer.app.successor = Successor()
+    consumer._commit_offsets = lambda offsets, **_: commit(offsets)
+    consumer._on_partitions_revoked = revoke
+    await consumer.on_partitions_revoked({HERE, THERE})
+
+    assert [{HERE: 106}] == committed
+
+
+async def test_a_hand_over_has_an_end(consumer):
+    """What is never acknowledged holds up no rebalance and no stop for longer than half of the grace."""
+
+    class Successor:
+        async def hand_over(self):
+            await asyncio.Event().wait()
+
+    consumer.app.successor, consumer.app.grace_seconds = Successor(), 0.1
+    await asyncio.wait_for(consumer.app._consumer_wait_empty(consumer, None), 10)
+
+
+async def test_what_is_delivered_counts_as_taken(consumer, thread):
+    """From delivery on the watchdog waits for the offset."""
+    thread.fetches = [{HERE: run(100, 105)}]
+    await fetch(consumer)
+
+    assert "records up to offset 105" in consumer.app.progress.trouble(-1)
+
+
+async def test_a_commit_is_progress(consumer, thread):
+    """What Kafka has taken of the offsets, the watchdog hears."""
+    thread.fetches = [{HERE: run(100, 105)}]
+    thread.commit = lambda _: _true()
+    await fetch(consumer)
+    await consumer._commit({HERE: 106})
+
+    assert "" == consumer.app.progress.trouble(-1)
+
+
+async def test_a_held_partition_is_not_fetched(consumer):
+    """A partition that is held is not asked for any more, and the others are."""
+    consumer.hold(HERE)
+
+    assert {THERE} == consumer._get_active_partitions()
+
+
+async def _true():
+    """Done."""
+    return True
 
 
 async def test_full_buffers_are_a_short_wait(consumer, monkeypatch):

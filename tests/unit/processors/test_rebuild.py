@@ -1,13 +1,18 @@
+import threading
+from types import SimpleNamespace
+
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from processors import rebuild as rebuilding
-from processors.dedupe import Window
-from processors.rebuild import RebuildFailed, rebuild
+from processors.dedupe import Allowance
+from processors.rebuild import Abandoned, RebuildFailed, rebuild
+from processors.refine import refine
+from runtime.registry import DeviceTable
 from runtime.settings import KafkaSettings
 from schemas import reading_block
 from schemas.reading_block import Fate, MessageRow, Span
-from tests.support.raw import LOGGED_AT, SOURCE
+from tests.support.raw import LOGGED_AT, SOURCE, message, record
 
 ONE, OTHER = b"1" * 16, b"2" * 16
 
@@ -22,6 +27,7 @@ class Block:
         topic_id: str = "T",
         value: bytes | None = None,
         headers: list[tuple[str, bytes]] | None = None,
+        time: int = LOGGED_AT,
     ) -> None:
         span = Span(
             topic="raw-thingsboard",
@@ -29,7 +35,7 @@ class Block:
             partition=3,
             first=rows[0].offset,
             last=rows[-1].offset,
-            time=LOGGED_AT,
+            time=time,
         )
         self._headers = span.headers() if headers is None else headers
         self._value = reading_block.encode(rows) if value is None else value
@@ -43,44 +49,95 @@ class Block:
         return self._value
 
 
-def row(offset, identity=ONE, fate=Fate.STORED):
+def row(offset, identity=ONE, fate=Fate.STORED, logged_at=LOGGED_AT):
     """A row of a block."""
-    return MessageRow(offset=offset, fate=fate, logged_at=LOGGED_AT, dialect="thingsboard", identity=identity)
+    return MessageRow(offset=offset, fate=fate, logged_at=logged_at, dialect="thingsboard", identity=identity)
+
+
+def reading(window=None):
+    """A rebuild that has read nothing yet."""
+    allowance = Allowance(1 << 20)
+    return rebuilding._Rebuild(
+        KafkaSettings(bootstrap="127.0.0.1:1"),
+        SOURCE,
+        window or allowance.window(seconds=60),
+        threading.Event(),
+        allowance,
+    )
 
 
 def remembered(*blocks, before=100):
     """The window after these blocks."""
-    window, emitted = Window(seconds=60), -1
+    rebuild = reading()
     for block in blocks:
-        emitted = rebuilding._remember(block, SOURCE, window, before, emitted)
-    return window
+        rebuild.remember(block, before)
+    return rebuild.window
 
 
 def test_what_was_stored_is_remembered():
     """An identity that a block stored is a duplicate from then on, and the log's time is the block's."""
     window = remembered(Block([row(5)]))
 
-    assert (True, LOGGED_AT) == (window.is_duplicate(ONE, 6), window.now)
+    assert (True, LOGGED_AT) == (window.is_duplicate(ONE), window.now)
 
 
 @pytest.mark.parametrize("fate", [Fate.DUPLICATE, Fate.DEAD_LETTER])
 def test_what_was_not_stored_is_not_remembered(fate):
     """A duplicate is no second first time, and a dead letter may be sent again."""
-    assert not remembered(Block([row(5, fate=fate)])).is_duplicate(ONE, 6)
+    assert not remembered(Block([row(5, fate=fate)])).is_duplicate(ONE)
 
 
 def test_the_first_emission_counts():
     """If a message was emitted twice with different fates, the first one counts: the sink has it."""
     window = remembered(Block([row(5, fate=Fate.DEAD_LETTER)]), Block([row(5), row(6, OTHER)]))
 
-    assert (False, True) == (window.is_duplicate(ONE, 7), window.is_duplicate(OTHER, 7))
+    assert (False, True) == (window.is_duplicate(ONE), window.is_duplicate(OTHER))
 
 
 def test_what_is_to_be_done_again_is_not_remembered():
     """Blocks of records that are about to be processed again, emitted before a crash, do not count."""
     window = remembered(Block([row(99), row(100, OTHER)]))
 
-    assert (True, False) == (window.is_duplicate(ONE, 200), window.is_duplicate(OTHER, 200))
+    assert (True, False) == (window.is_duplicate(ONE), window.is_duplicate(OTHER))
+
+
+def test_a_record_that_is_done_again_does_not_meet_itself():
+    """Emitted before a crash and not committed, a message is stored by the second attempt as it was by the first.
+
+    This is what a rebuild that reads on behind the committed offset would break: a window knows no offsets of its own.
+    """
+    again = record(100)
+    done = MessageRow(
+        offset=100,
+        fate=Fate.STORED,
+        logged_at=LOGGED_AT,
+        dialect="thingsboard",
+        identity=message(message_id="m-100").identity(),
+    )
+    window = remembered(Block([row(99)]), Block([done]), before=100)
+
+    assert [Fate.STORED] == [each.fate for each in refine([again], SOURCE, window, DeviceTable())]
+
+
+def test_a_block_across_a_slice_is_cut_in_time():
+    """What passed before the window's slices turned is forgotten before what passed after, as it was the first time."""
+    begin = LOGGED_AT // 15_000 * 15_000
+    rows = [row(5, logged_at=begin - 1), row(6, OTHER, logged_at=begin)]
+    window = remembered(Block(rows, time=begin))
+    window.advance(begin + 60_000)
+
+    assert (False, True) == (window.is_duplicate(ONE), window.is_duplicate(OTHER))
+
+
+@pytest.mark.parametrize("count", [1, 2, 63, 64, 65, 300])
+def test_many_identities_are_remembered_at_once(count):
+    """Of a block within one slice exactly the stored identities are remembered."""
+    fates = [Fate.STORED, Fate.DUPLICATE, Fate.DEAD_LETTER]
+    rows = [row(10 + n, n.to_bytes(16, "little"), fates[n % 3]) for n in range(count)]
+    window = remembered(Block([row(5)]), Block(rows), before=1000)
+
+    stored = [each.identity for each in rows if each.fate is Fate.STORED]
+    assert (len(stored) + 1, True) == (len(window), all(map(window.is_duplicate, stored)))
 
 
 def test_a_topic_that_was_created_again_is_another_one():
@@ -96,10 +153,33 @@ def test_what_is_no_block_is_left_out(options):
 
 def test_a_kafka_that_does_not_answer_is_a_failure(monkeypatch):
     """A window that cannot be rebuilt is an error, not an empty window."""
-    monkeypatch.setattr(rebuilding, "READ_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(rebuilding, "ANSWER_SECONDS", 0.1)
 
     with pytest.raises(RebuildFailed):
-        rebuild(KafkaSettings(bootstrap="127.0.0.1:1"), SOURCE, seconds=60, before=5, logged_at=LOGGED_AT)
+        rebuild(
+            KafkaSettings(bootstrap="127.0.0.1:1"),
+            SOURCE,
+            5,
+            seconds=60,
+            abandoned=threading.Event(),
+            allowance=Allowance(1),
+        )
+
+
+def test_a_rebuild_that_nobody_wants_ends_at_once():
+    """However long Kafka says nothing, a rebuild ends as soon as it is abandoned."""
+    abandoned = threading.Event()
+    abandoned.set()
+
+    with pytest.raises(Abandoned):
+        rebuild(
+            KafkaSettings(bootstrap="127.0.0.1:1"),
+            SOURCE,
+            5,
+            seconds=60,
+            abandoned=abandoned,
+            allowance=Allowance(1),
+        )
 
 
 def test_an_error_in_an_answer_is_an_error():
@@ -113,4 +193,33 @@ def test_an_error_in_an_answer_is_an_error():
             return [failed()]
 
     with pytest.raises(KafkaException):
-        rebuilding._range(Refusing(), TopicPartition("readings", 3, 0))
+        reading()._first_at(Refusing(), TopicPartition("readings", 3, 0))
+
+
+@pytest.mark.parametrize(("low", "high", "before", "asked"), [(0, 9, 5, 5), (7, 9, 5, 7), (0, 9, 9, 8)])
+def test_the_log_says_how_far_to_read_back(monkeypatch, low, high, before, asked):
+    """The record that comes next tells the time; where it is gone or not there yet, the nearest one does."""
+    found = []
+
+    class Peeking:
+        def assign(self, partitions):
+            found.extend(target.offset for target in partitions)
+
+        def consume(self, *_):
+            return [
+                SimpleNamespace(error=lambda: None, timestamp=lambda: (2, LOGGED_AT), offset=lambda: asked)
+            ]
+
+        def close(self):
+            """Nothing is open."""
+
+    monkeypatch.setattr(rebuilding, "Consumer", lambda _: Peeking())
+    rebuild = reading()
+    since = rebuild._since(low, high, before)
+
+    assert ([asked], rebuild.window.reaches_back_to(LOGGED_AT)) == (found, since)
+
+
+def test_a_log_without_records_sets_no_bound():
+    """Where retention has left nothing that could tell the time, everything is read."""
+    assert 0 == reading()._since(9, 9, 9)

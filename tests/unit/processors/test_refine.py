@@ -234,3 +234,51 @@ def test_an_item_grows_no_more_than_it_may():
 
     assert Fate.STORED == rows[0].fate
     assert len(data) <= refining.LARGEST_BLOCK_BYTES
+
+
+def test_a_record_without_an_identity_is_a_duplicate_by_its_message():
+    """Whoever wrote a record without the header, its message is the same message."""
+    bare = record(6, message())
+    bare.headers = []
+
+    assert [Fate.STORED, Fate.DUPLICATE] == [row.fate for row in refined(record(5, message()), bare)]
+
+
+@pytest.mark.parametrize("header", [b"", b"short", message().identity()[:15], bytes(17), None])
+def test_an_identity_that_cannot_be_one_is_not_used(header):
+    """A header of another length stops nobody, and makes no duplicate."""
+    odd = record(6, message(message_id="other"))
+    odd.headers = [("identity", header)]
+    rows = refined(record(5, message()), odd)
+
+    assert [Fate.STORED, Fate.STORED] == [row.fate for row in rows]
+    assert 2 == reading_block.decode(blocks(rows, SOURCE, time=0)[0][1]).num_rows
+
+
+def test_what_cannot_be_decoded_keeps_its_identity():
+    """The identity in the header of a record that nobody can read stands in its row."""
+    bad = garbage(5)
+    bad.headers = [("identity", message().identity())]
+
+    assert [message().identity()] == [row.identity for row in refined(bad)]
+
+
+@pytest.mark.parametrize(("key", "value"), [(1 << 20, 1 << 20), (1, 3 << 20), (2 << 20, 1), (9, 2_000_000)])
+def test_any_dead_letter_fits_its_topic(key, value):
+    """Whatever somebody wrote to a raw topic, its dead letter is one that Kafka takes, key and all."""
+    huge = Raw(offset=5, timestamp=LOGGED_AT, key=b"k" * key, value=b"v" * value, headers=[])
+    (row,) = refined(huge)
+    letter = dead_letter(row, huge, SOURCE)
+
+    size = len(codec.encode(letter)) + len(letter.key or b"")
+    assert size + 4096 < int(TOPICS["dead-letters"].config["max.message.bytes"])
+
+
+def test_a_dead_letter_is_whole_or_says_so():
+    """A record that is too large is named, and nothing half is kept of it."""
+    huge = Raw(offset=5, timestamp=LOGGED_AT, key=b"k", value=b"v" * (3 << 20), headers=[("a", b"b")])
+    (row,) = refined(huge)
+    letter = dead_letter(row, huge, SOURCE)
+
+    assert (None, None, {}, b"") == (letter.key, letter.value, letter.headers, row.body)
+    assert letter.error.startswith("its 3145740 bytes do not fit here, and stay in raw-thingsboard; ")

@@ -1,11 +1,17 @@
 import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from faust.types import TP
 
-from processors.dedupe import Window
+from processors.dedupe import Allowance, Window
+from processors.limit import DeadLetterLimit
+from processors.partitions import Partitions
+from processors.progress import Progress
+from processors.refine import Source
 from processors.refinery import Refinery
 from runtime.publisher import Broken, Overloaded
 from runtime.registry import DeviceTable
@@ -15,7 +21,7 @@ from schemas.reading_block import Span
 from tests.support.raw import LOGGED_AT, Raw, garbage, record
 
 TOPIC = "raw-thingsboard"
-HERE = TP(TOPIC, 3)
+HERE, THERE = TP(TOPIC, 3), TP(TOPIC, 4)
 
 
 @dataclass
@@ -54,17 +60,24 @@ class FakeOffsets:
     generation: int = 1
     was_committed: int | None = 100
     seeks: list[tuple[TP, int]] = field(default_factory=list)
+    holds: list[TP] = field(default_factory=list)
+    reported: list[tuple[TP, int, int]] = field(default_factory=list)
 
     async def committed(self, tp: TP) -> int | None:
-        """See `processors.refinery.Offsets`."""
+        """See `processors.partitions.Offsets`."""
         return self.was_committed
 
     async def seek(self, partition: TP, offset: int) -> None:
-        """See `processors.refinery.Offsets`."""
+        """See `processors.partitions.Offsets`."""
         self.seeks.append((partition, offset))
 
     def processed(self, tp: TP, offset: int, generation: int) -> None:
-        """See `processors.refinery.Offsets`."""
+        """See `processors.partitions.Offsets`."""
+        self.reported.append((tp, offset, generation))
+
+    def hold(self, tp: TP) -> None:
+        """See `processors.partitions.Offsets`."""
+        self.holds.append(tp)
 
 
 @dataclass
@@ -107,26 +120,43 @@ def _log():
     return FakeLog()
 
 
-@pytest.fixture(name="rebuilt")
-def _rebuilt():
-    """Source and offset of each window that was rebuilt."""
-    return []
+@pytest.fixture(name="partitions")
+async def _partitions(offsets):
+    """Two partitions that were assigned in generation 1, their windows empty; a count of ten dead letters in twenty."""
+
+    async def source_of(tp):
+        return Source(dialect="thingsboard", topic=tp.topic, topic_id="T", partition=tp.partition)
+
+    with ThreadPoolExecutor(1) as threads:
+        partitions = Partitions(
+            offsets,
+            source_of,
+            lambda *_: Window(seconds=60),
+            lambda: DeadLetterLimit(share=0.5, window=20),
+            threads=threads,
+            start=asyncio.create_task,
+            progress=Progress(time.monotonic),
+        )
+        partitions.assigned([HERE, THERE])
+        yield partitions
+        partitions.abandon()
+
+
+@pytest.fixture(name="progress")
+def _progress():
+    """Of the offsets."""
+    return Progress(time.monotonic)
 
 
 @pytest.fixture(name="refinery")
-def _refinery(offsets, log, rebuilt):
+def _refinery(offsets, log, partitions, progress):
     """A refinery whose windows begin empty."""
-
-    def rebuild(source, before, logged_at):
-        rebuilt.append((source.topic_id, source.partition, before, logged_at))
-        return Window(seconds=60)
-
-    return Refinery(offsets, log, DeviceTable(), topic_ids={TOPIC: "T"}, rebuild=rebuild)
+    return Refinery(offsets, partitions, log, DeviceTable(), allowance=Allowance(1 << 20), progress=progress)
 
 
 async def test_a_chunk_becomes_a_block(refinery, log):
     """A block is on its way to the raw record's own partition, stamped with the log's time."""
-    await (await refinery.take(chunk(100, 109)))
+    await (await refinery.take(chunk(100, 109))).delivered
 
     (sent,) = log.sent
     assert ("readings", 3, LOGGED_AT) == (sent["topic"], sent["partition"], sent["timestamp_ms"])
@@ -205,13 +235,14 @@ async def test_a_hole_in_the_log_is_stepped_over(refinery, log, offsets):
     assert ([(115, 119)], [(HERE, 100)]) == (log.spans(), offsets.seeks)
 
 
-async def test_a_new_group_begins_where_an_old_log_does(refinery, log, offsets, rebuilt):
+async def test_a_new_group_begins_where_an_old_log_does(refinery, log, offsets, partitions):
     """With nothing committed, a log that begins beyond 0 is read from its beginning."""
     offsets.was_committed = None
+    partitions.assigned([HERE])
     await refinery.take(chunk(37, 40))
     await refinery.take(chunk(37, 40, since=0, moves=1))
 
-    assert ([(37, 40)], [("T", 3, 37, LOGGED_AT)]) == (log.spans(), rebuilt)
+    assert [(37, 40)] == log.spans()
 
 
 async def test_an_old_generation_is_ignored(refinery, log, offsets):
@@ -222,43 +253,9 @@ async def test_an_old_generation_is_ignored(refinery, log, offsets):
     assert [] == log.sent
 
 
-async def test_a_new_generation_starts_over(refinery, log, offsets, rebuilt):
-    """After a rebalance, processing goes on at the committed offset, in a window that is rebuilt as of then."""
-    await refinery.take(chunk(100, 119))
-    offsets.generation, offsets.was_committed = 2, 110
-    await refinery.take(chunk(110, 119, generation_id=2))
-
-    assert ([(100, 119), (110, 119)], [100, 110]) == (log.spans(), [before for _, _, before, _ in rebuilt])
-
-
-async def test_a_group_that_starts_over_is_a_new_generation(refinery, log, offsets):
-    """A group that Kafka forgot counts its generations from 1 again, and is served all the same."""
-    offsets.generation = 7
-    await refinery.take(chunk(100, 109, generation_id=7))
-    offsets.generation = 1
-    await refinery.take(chunk(100, 109, generation_id=1))
-
-    assert [(100, 109), (100, 109)] == log.spans()
-
-
-async def test_a_window_is_rebuilt_once(refinery, rebuilt):
-    """The window of a partition is rebuilt as of its first record, and then kept."""
-    await refinery.take(chunk(90, 109))
-    await refinery.take(chunk(110, 119))
-
-    assert [("T", 3, 100, LOGGED_AT)] == rebuilt
-
-
-async def test_a_window_that_cannot_be_rebuilt_stops_everything(offsets, log):
-    """Without its window, no chunk is processed: the failure reaches the agent."""
-
-    def rebuild(*_: object) -> Window:
-        raise RuntimeError("Kafka stopped answering")
-
-    refinery = Refinery(offsets, log, DeviceTable(), topic_ids={TOPIC: "T"}, rebuild=rebuild)
-
-    with pytest.raises(RuntimeError, match="stopped answering"):
-        await refinery.take(chunk(100, 109))
+async def test_a_partition_that_is_not_ours_is_ignored(refinery, log):
+    """A chunk of a partition that was lost leads to nothing."""
+    assert await refinery.take(chunk(100, 109, partition=5, tp=TP(TOPIC, 5))) is None
     assert [] == log.sent
 
 
@@ -275,7 +272,7 @@ async def test_a_dead_letter_is_sent_before_its_block(refinery, log):
 async def test_a_chunk_is_done_when_everything_is_acknowledged(refinery, log):
     """Both the dead letter and the block are waited for."""
     log.acknowledges = False
-    done = await refinery.take(Chunk([garbage(100)], 100))
+    done = (await refinery.take(Chunk([garbage(100)], 100))).delivered
     log.futures[0].set_result(None)
     await asyncio.wait([done], timeout=0)
     half = done.done()
@@ -288,7 +285,7 @@ async def test_a_chunk_is_done_when_everything_is_acknowledged(refinery, log):
 async def test_a_delivery_that_fails_is_passed_on(refinery, log):
     """Whoever waits for a chunk is told that one of its records is not on the log."""
     log.acknowledges = False
-    done = await refinery.take(Chunk([garbage(100)], 100))
+    done = (await refinery.take(Chunk([garbage(100)], 100))).delivered
     log.futures[0].set_exception(Broken("gone"))
 
     with pytest.raises(Broken):
@@ -299,17 +296,57 @@ async def test_a_full_queue_is_waited_for(refinery, log, monkeypatch):
     """More than the producer holds is sent as it makes room, in order, nothing left out."""
     monkeypatch.setattr("processors.refinery.QUEUE_FULL_SECONDS", 0)
     log.full = 3
-    await (await refinery.take(Chunk([garbage(100), record(101)], 100)))
+    await (await refinery.take(Chunk([garbage(100), record(101)], 100))).delivered
 
     assert ["dead-letters", "readings"] == [sent["topic"] for sent in log.sent]
 
 
 async def test_partitions_do_not_meet(refinery, log):
     """Each partition has offsets and a window of its own."""
-    there = TP(TOPIC, 4)
     await refinery.take(chunk(100, 109))
-    await refinery.take(chunk(100, 109, partition=4, tp=there))
+    await refinery.take(chunk(100, 109, partition=4, tp=THERE))
 
     assert [3, 4] == [sent["partition"] for sent in log.sent]
     fates = [reading_block.decode(sent["value"]).column("fate").to_pylist() for sent in log.sent]
     assert [["stored"] * 10] * 2 == fates
+
+
+def dead(first, count, **fields: Any):
+    """A chunk of records that nobody can use."""
+    return Chunk([garbage(offset) for offset in range(first, first + count)], first, **fields)
+
+
+async def test_too_many_dead_letters_hold_a_partition(refinery, log, offsets):
+    """The chunk that goes beyond the limit leaves no block, no dead letter and nothing to commit, nor does what follows."""
+    await refinery.take(dead(100, 10))
+    before = len(log.sent)
+    taken = [await refinery.take(dead(110, 5)), await refinery.take(chunk(115, 119))]
+
+    assert ([None, None], before, {HERE}) == (taken, len(log.sent), set(offsets.holds))
+
+
+async def test_a_held_partition_holds_no_other(refinery, log):
+    """Other partitions go on."""
+    await refinery.take(dead(100, 11))
+
+    assert await refinery.take(chunk(100, 109, partition=4, tp=THERE)) is not None
+    assert [(100, 109)] == log.spans()
+
+
+async def test_a_held_partition_says_why(refinery, partitions):
+    """The sentence for the operator names the partition, the count, the reason and the way out."""
+    await refinery.take(dead(100, 11))
+
+    (trouble,) = partitions.troubles()
+    assert trouble.startswith(
+        "raw-thingsboard [3] is held: 11 of the last 11 messages were dead letters (most of them undecodable); "
+    )
+    assert "HEADRACE_PROCESS__DEAD_LETTER_LIMIT" in trouble
+
+
+async def test_a_held_partition_is_not_stuck(refinery, progress):
+    """The watchdog does not mistake it for one that hangs."""
+    progress.taken(HERE, 111)
+    await refinery.take(dead(100, 11))
+
+    assert "" == progress.trouble(-1)

@@ -1,6 +1,10 @@
 """Rate limits of devices and tenants."""
 
+import pytest
+from pydantic import ValidationError
+
 from producers.limits import REMEMBERED, Limits, TenantLimits
+from producers.settings import EdgeSettings
 
 
 class Clock:
@@ -120,3 +124,10 @@ def test_more_devices_than_a_tenant_may_have_at_once_are_admitted_in_time():
 def test_nothing_is_always_admitted():
     """A request without messages waits for nobody."""
     assert Limits({"acme": TenantLimits(device="1:1")}).take_all("acme", {}) == 0
+
+
+@pytest.mark.parametrize("rate", ["0:1", "1:0", "5", "1:1,", "-1:1"])
+def test_a_rate_of_nothing_is_a_wrong_setting(rate: str):
+    """No messages, or no seconds, is no rate: who may send nothing is disabled in the registry instead."""
+    with pytest.raises(ValidationError, match="limits"):
+        EdgeSettings(limits={"*": {"device": rate}})

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.reading import INT64_MAX, INT64_MIN, Kind, Reading, reading
+from schemas.reading import INT64_MAX, INT64_MIN, Feature, Kind, Reading, reading
 
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -63,3 +63,14 @@ def test_sensor_and_unit_travel_when_known():
     expected = Reading("temperature", "inlet", "°C", 1_700_000_000_000_000, Kind.FLOAT64, 21.5, 0, "")
 
     assert expected == reading("temperature", 21.5, 1_700_000_000_000_000, sensor="inlet", unit="°C")
+
+
+def test_a_value_is_telemetry_unless_told_otherwise():
+    """Only what a device says about itself has to be named."""
+    assert [Feature.TELEMETRY, Feature.ATTRIBUTES] == [
+        typed.feature
+        for typed in (
+            reading("firmware", "1.2", 0),
+            reading("firmware", "1.2", 0, feature=Feature.ATTRIBUTES),
+        )
+    ]

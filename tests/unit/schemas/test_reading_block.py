@@ -1,13 +1,14 @@
 import contextlib
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.reading import EARLIEST_US, LATEST_US, Reading, reading
-from schemas.reading_block import READING, SCHEMA, Fate, MessageRow, NotABlock, Span, decode, encode
+from schemas.reading import EARLIEST_US, LATEST_US, Feature, Reading, reading
+from schemas.reading_block import READING, SCHEMA, Fate, MessageRow, NotABlock, Span, decode, encode, select
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -20,6 +21,7 @@ READINGS = st.builds(
     st.integers(EARLIEST_US, LATEST_US),
     sensor=TEXT,
     unit=TEXT,
+    feature=st.sampled_from(Feature),
 )
 ROWS = st.builds(
     MessageRow,
@@ -110,6 +112,28 @@ def test_a_block_without_a_later_column_still_decodes(column):
     assert [None] == decode(written(older)).column(column).to_pylist()
 
 
+def test_readings_from_before_there_were_features_are_telemetry():
+    """A block whose readings have no feature yet reads as it was meant, message by message."""
+    rows = [ROW, without_readings(ROW), ROW]
+    block = decode(encode(rows))
+    index = block.schema.get_field_index("readings")
+    older = block.set_column(index, "readings", without_features(block.column(index)))
+
+    assert rows == rows_of(decode(written(older)))
+
+
+def without_readings(row: MessageRow) -> MessageRow:
+    """The same message with nothing in it."""
+    return msgspec.structs.replace(row, readings=[])
+
+
+def without_features(readings: pa.ListArray) -> pa.ListArray:
+    """The nested column as it was before readings had a feature."""
+    fields = [field for field in READING if field.name != "feature"]
+    nested = [readings.values.field(field.name) for field in fields]
+    return pa.ListArray.from_arrays(readings.offsets, pa.StructArray.from_arrays(nested, fields=fields))
+
+
 def test_a_block_with_plain_strings_still_decodes():
     """A writer that does not dictionary-encode its strings is understood."""
     block = decode(encode([ROW]))
@@ -185,3 +209,31 @@ def test_a_record_without_headers_is_refused():
     """A record that somebody else put on the topic is no block."""
     with pytest.raises(NotABlock):
         Span.of(None)
+
+
+def test_a_few_columns_are_those_of_the_whole():
+    """What is selected is what decoding everything would give, in the order that was asked for."""
+    data = encode([ROW, ROW])
+    chosen = select(data, ("identity", "offset", "fate"))
+
+    assert ["identity", "offset", "fate"] == chosen.schema.names
+    assert decode(data).select(["identity", "offset", "fate"]).to_pylist() == chosen.to_pylist()
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", encode([ROW])[:-200]])
+def test_a_few_columns_of_garbage_are_no_block(damage):
+    """What is no block has no columns either."""
+    with pytest.raises(NotABlock):
+        select(damage, ("identity", "offset"))
+
+
+def test_a_column_that_a_release_did_not_know_is_empty():
+    """A block without a column that is asked for gives nulls for it."""
+    batch = decode(encode([ROW])).select(["offset", "identity"])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+
+    assert [{"offset": 41, "fate": None}] == select(
+        sink.getvalue().to_pybytes(), ("offset", "fate")
+    ).to_pylist()

@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.lenient_json import Number
-from schemas.thingsboard_values import NoTime, milliseconds, value_of
+from schemas.thingsboard_values import NoTime, Value, milliseconds, values_of
+
+
+def value_of(found: object) -> Value:
+    """The typed value of one member."""
+    return values_of({"a": found})["a"]
 
 
 def java_long(number: int) -> int:

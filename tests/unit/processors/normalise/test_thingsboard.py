@@ -4,6 +4,7 @@ from processors.normalise.thingsboard import readings
 from processors.normalise.unusable import Unusable
 from schemas.dead_letter import Reason
 from schemas.raw_message import Attribute
+from schemas.reading import Feature
 from tests.support.raw import LOGGED_AT, message
 
 RECEIVED = LOGGED_AT * 1000
@@ -87,9 +88,9 @@ def test_a_time_that_cannot_be_stored(ts):
 
 
 def test_attributes_do_not_mix_with_telemetry():
-    """What a device says about itself has a sensor of its own, whatever its keys are called."""
-    about = message({"ts": 5, "values": 6}, attributes={Attribute.FEATURE: "attributes"})
+    """What a device says about itself is of that feature, whatever its keys are called."""
+    about = message({"ts": 5, "values": {}}, attributes={Attribute.FEATURE: "attributes"})
 
-    assert [("ts", "attributes"), ("values", "attributes")] == [
-        (reading.quantity, reading.sensor) for reading in readings(about)
+    assert [("ts", Feature.ATTRIBUTES), ("values", Feature.ATTRIBUTES)] == [
+        (reading.quantity, reading.feature) for reading in readings(about)
     ]

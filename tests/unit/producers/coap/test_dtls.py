@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from headrace.stack.pki import Pki, ensure_pki
@@ -134,6 +135,43 @@ async def test_forged_restart(serve, pki):
         this.socket.send(Device(this.socket).begin())
         await asyncio.wait_for(this.socket.mail.get(), 10)
         assert await echo(this) == b"hello"
+
+
+async def test_a_renewed_certificate(serve, pki, tmp_path):
+    """New handshakes meet the renewed certificate; a session that was there before, and a handshake, go on by the old."""
+    renewed = ensure_pki(tmp_path / "renewed")
+    async with serve() as (transport, port), device(port, pki) as early, peer(port) as socket:
+        halfway = Device(socket, pki)
+        for datagram in await halfway.cookie():
+            socket.send(datagram)
+        await until(lambda: transport.handshakes == 1)
+        transport.renew(
+            server_context(str(renewed.certificate("server")), str(renewed.private_key("server")))
+        )
+        await halfway.shake_hands()
+        async with device(port, pki) as late:
+            for this, issuer in ((early, pki), (halfway, pki), (late, renewed)):
+                assert await echo(this) == b"hello"
+                assert shown(this) == der(issuer, "server")
+        assert transport.sessions == 3
+
+
+async def test_a_cookie_outlives_a_renewal(serve, pki):
+    """A device that got its cookie before the certificate was renewed completes its handshake."""
+    async with serve() as (transport, port), peer(port) as socket:
+        this = Device(socket, pki)
+        hello = await this.cookie()
+        transport.renew(server_context(str(pki.certificate("server")), str(pki.private_key("server"))))
+        for datagram in hello:
+            socket.send(datagram)
+        await this.shake_hands()
+        assert await echo(this) == b"hello"
+
+
+def shown(this: Device) -> bytes:
+    """The server's certificate, as the device met it."""
+    certificate = this.connection.get_peer_certificate(as_cryptography=True)
+    return certificate.public_bytes(Encoding.DER)
 
 
 async def test_garbage_in_a_session(serve, pki):

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from producers.http.key_set import COOLDOWN, KeySet
+from producers.http import key_set as module
+from producers.http.key_set import COOLDOWN, LARGEST, KeySet
+from producers.metrics import Credential
 from tests.support.issuer import KeyServer, key_file, key_set
+from tests.support.processes import until
+from tests.support.renewals import renewals
 
 
 class Clock:
@@ -57,6 +61,68 @@ async def test_an_unknown_key_causes_one_look():
             assert server.asked == 3
 
 
+async def test_guessing_keys_is_in_vain():
+    """However many unknown keys are asked for, the source is asked once in a while."""
+    server, clock = KeyServer("ec-1"), Clock()
+    async with server.listening() as url:
+        keys = KeySet(url, every=3600, monotonic=clock)
+        async with keys.kept():
+            for guess in range(1280):
+                clock.now += COOLDOWN / 128
+                assert await keys.find(f"guess-{guess}") is None
+    assert server.asked == 1 + 10
+
+
+async def test_a_hanging_source_is_asked_once_at_a_time(monkeypatch: pytest.MonkeyPatch):
+    """While a look hangs, those who ask for unknown keys wait a limited time, and cause no second look."""
+    monkeypatch.setattr(module, "PATIENCE", 0.01)
+    server, clock = KeyServer("ec-1"), Clock()
+    async with server.listening() as url:
+        keys = KeySet(url, every=3600, monotonic=clock)
+        async with keys.kept():
+            server.answering.clear()
+            for guess in range(20):
+                clock.now += COOLDOWN
+                assert await keys.find(f"guess-{guess}") is None
+    assert server.asked == 2
+
+
+async def test_a_look_is_given_up(monkeypatch: pytest.MonkeyPatch):
+    """A source that never answers is left after some seconds, like one that is away, and is asked again."""
+    monkeypatch.setattr(module, "LONGEST", 0.01)
+    server, before = KeyServer("ec-1"), renewals(Credential.KEY_SET, "failed")
+    server.answering.clear()
+    async with server.listening() as url:
+        keys = KeySet(url, every=0.01)
+        async with keys.kept():
+            await until(lambda: server.asked >= 3)
+    assert keys.empty
+    assert renewals(Credential.KEY_SET, "failed") >= before + 2
+
+
+async def test_failing_looks_are_said_each(capsys: pytest.CaptureFixture[str]):
+    """While the source is away each look is one line in the log and one count, and the keys stay."""
+    server, before = KeyServer("ec-1"), renewals(Credential.KEY_SET, "failed")
+    async with server.listening() as url:
+        keys = KeySet(url, every=0.01)
+        async with keys.kept():
+            server.status = 500
+            await until(lambda: renewals(Credential.KEY_SET, "failed") >= before + 3)
+            assert "ec-1" in keys
+    failures = renewals(Credential.KEY_SET, "failed") - before
+    assert capsys.readouterr().out.count("key set not read") == failures
+
+
+async def test_a_long_key_set_is_read_to_its_end():
+    """A key set that comes in many packets is read whole."""
+    server = KeyServer("ec-1")
+    server.document = b" " * 900_000 + server.document
+    async with server.listening() as url:
+        keys = KeySet(url, every=60)
+        async with keys.kept():
+            assert "ec-1" in keys
+
+
 async def test_a_known_key_waits_for_nobody():
     """While a look is under way, keys that are known are found at once."""
     server, clock = KeyServer("ec-1"), Clock()
@@ -96,13 +162,14 @@ async def test_the_source_is_read_again():
         (200, b'{"keys": [1, {"kty": "RSA"}, {"kty": "oct", "k": "c2VjcmV0", "kid": "s"}]}'),
         (200, b'{"keys": [{"kty": "RSA", "kid": "s3cret", "n": "?", "e": "AQAB"}]}'),
         (200, b"[" * 100_000),
+        (200, b" " * LARGEST + key_set("ec-2")),
     ],
 )
 async def test_the_old_keys_stay_when_the_source_is_away(
     status: int, document: bytes, capsys: pytest.CaptureFixture[str]
 ):
-    """An answer that is no key set leaves the keys in force, and one line in the log that quotes nothing of it."""
-    server, clock = KeyServer("ec-1"), Clock()
+    """An answer that is no key set leaves the keys in force, counts once, and leaves one line in the log that quotes nothing of it."""
+    server, clock, before = KeyServer("ec-1"), Clock(), renewals(Credential.KEY_SET, "failed")
     async with server.listening() as url:
         keys = KeySet(f"{url}?code=s3cret", every=60, monotonic=clock)
         async with keys.kept():
@@ -111,7 +178,7 @@ async def test_the_old_keys_stay_when_the_source_is_away(
             assert await keys.find("ec-2") is None
             assert "ec-1" in keys
     said = capsys.readouterr().out
-    assert said.count("key set not read") == 1
+    assert said.count("key set not read") == renewals(Credential.KEY_SET, "failed") - before == 1
     assert "s3cret" not in said
 
 

@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from runtime.publisher import Broken, Overloaded, PublishError, TooLarge, Undeli
 from schemas.topics import RAW_TOPICS
 from tests.support.edge import Edge, edge
 from tests.support.fakes import MemoryOutbox
-from tests.support.issuer import AUDIENCES, ISSUER, key_file, token
+from tests.support.issuer import AUDIENCES, ISSUER, KeyServer, key_file, token
+from tests.support.processes import until
 
 AUTHORISED = {"Authorization": "Bearer dummy-token", "Content-Type": "application/json"}
 ITEM = {"deviceId": "d", "sensorType": "heartbeat", "boolValue": True, "timestamp": "2021-03-31T09:36:05Z"}
@@ -173,6 +174,24 @@ async def test_deflate_is_taken_too():
     assert answer.status == 204
 
 
+@pytest.mark.parametrize(("size", "status"), [(1, 204), (2 << 20, 413)])
+async def test_a_body_of_untold_length_is_taken(size: int, status: int):
+    """A body that comes in chunks is taken, and limited, like one that says its length."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield GRAPH[:40]
+        yield GRAPH[40:]
+        yield b" " * size
+
+    outbox = MemoryOutbox()
+    async with edge(outbox) as served:
+        answer = await served.client.post(
+            "/beta/workplace/sensorDevices/ingestTelemetry", data=pieces(), headers=AUTHORISED
+        )
+    assert answer.status == status
+    assert len(outbox.messages) == (2 if status == 204 else 0)
+
+
 async def test_request_ids_are_echoed():
     """Graph answers name the call as the client named it, and never with what is no text."""
     async with edge(MemoryOutbox()) as served:
@@ -263,6 +282,23 @@ async def test_tokens_of_an_issuer_are_taken(dialect: str, tmp_path: Path):
     assert {message.tenant for message in outbox.messages} == {"contoso"}
     assert body["error"]["code"] == {"graph": "accessDenied", "digital_twins": "Forbidden"}[dialect]
     assert difference(before, counted())[dialect, "unauthorised"] == 2
+
+
+async def test_a_hanging_key_set_delays_no_request():
+    """While a periodic look at the key set hangs, requests with tokens nobody has seen yet are judged by the keys at hand."""
+    outbox, issuer = MemoryOutbox(), KeyServer("ec-1")
+    async with issuer.listening() as url:
+        settings = {"jwks": url, "jwks_refresh": 0.01, "issuer": ISSUER, "audiences": AUDIENCES}
+        async with edge(outbox, **settings) as served:
+            issuer.answering.clear()
+            asked = issuer.asked
+            await until(lambda: issuer.asked > asked)
+            for number in range(20):
+                good = await send(served, "graph", Authorization=f"Bearer {token(jti=str(number))}")
+                forged = await send(served, "graph", Authorization=f"Bearer {token(signer='ec-2')}")
+                assert (good.status, forged.status) == (204, 401)
+            assert issuer.asked == asked + 1
+            assert not issuer.answering.is_set()
 
 
 async def test_no_token_is_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

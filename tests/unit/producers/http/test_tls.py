@@ -1,7 +1,6 @@
 """TLS of the HTTP edge: who connects meets the certificate that is on disk, who is connected stays so."""
 
 import asyncio
-import shutil
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,10 +13,13 @@ from pydantic import ValidationError
 from headrace.stack.pki import Pki, ensure_pki
 from producers.http.server import application, serving
 from producers.http.tls import ServerCertificate
+from producers.metrics import Credential
+from producers.renewal import Renewal
 from producers.settings import EdgeSettings, HttpSettings
 from runtime.registry import DeviceTable
 from tests.support.edge import DEVICES, TOKENS
 from tests.support.fakes import MemoryOutbox
+from tests.support.renewals import install
 
 
 @pytest.fixture(name="renewed")
@@ -32,16 +34,9 @@ def _live(tmp_path: Path) -> Pki:
     return ensure_pki(tmp_path / "live")
 
 
-def install(renewed: Pki, live: Pki, *files: str) -> None:
-    """Put renewed files in the place of those that the edge reads, as a renewal does: each at once."""
-    for file in files:
-        shutil.copy(renewed.folder / file, live.folder / f"{file}.new")
-        (live.folder / f"{file}.new").rename(live.folder / file)
-
-
 def certificate_of(pki: Pki) -> ServerCertificate:
-    """The server's certificate, looked at only when the test does."""
-    return ServerCertificate(str(pki.certificate("server")), str(pki.private_key("server")), every=3600)
+    """The server's certificate."""
+    return ServerCertificate(pki.certificate("server"), pki.private_key("server"))
 
 
 @asynccontextmanager
@@ -92,19 +87,12 @@ async def test_a_renewed_certificate_is_served_under_open_connections(live: Pki,
 
 def test_half_a_renewal_changes_nothing(live: Pki, renewed: Pki):
     """A new certificate beside the old key is left alone until the key has come, too."""
-    certificate = certificate_of(live)
+    files = live.certificate("server"), live.private_key("server")
+    renewal, certificate = Renewal(Credential.CERTIFICATE, files, every=3600), certificate_of(live)
     install(renewed, live, "server.pem")
-    assert not certificate.renew()
+    assert not renewal.look(certificate.load)
     install(renewed, live, "server.key")
-    assert certificate.renew()
-    assert not certificate.renew()
-
-
-def test_files_that_vanish_change_nothing(live: Pki):
-    """A certificate that is gone for a moment stays in force."""
-    certificate = certificate_of(live)
-    live.certificate("server").unlink()
-    assert not certificate.renew()
+    assert renewal.look(certificate.load)
 
 
 def test_old_protocols_are_not_spoken(live: Pki):

@@ -7,7 +7,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.reading import INT64_MAX, INT64_MIN, Reading, reading
+from schemas.reading import INT64_MAX, INT64_MIN, Feature, Reading, reading
 from schemas.reading_block import Fate, MessageRow
 from sinks.clickhouse.tables import tables
 from sinks.sink import Batch, Block
@@ -26,7 +26,7 @@ def test_a_reading_carries_what_its_message_knows():
     """A reading's row has the context and the origin of its message, and the value."""
     row = message(
         7,
-        reading("temperature", 21.5, 5, sensor="inlet", unit="°C"),
+        reading("temperature", 21.5, 5, sensor="inlet", unit="°C", feature=Feature.ATTRIBUTES),
         tenant="acme",
         device="boiler-7",
         place="hall 2",
@@ -42,6 +42,7 @@ def test_a_reading_carries_what_its_message_knows():
         "origin_partition": 0,
         "origin_offset": 7,
         "position": 0,
+        "feature": "attributes",
         "quantity": "temperature",
         "sensor": "inlet",
         "unit": "°C",
