@@ -1,10 +1,12 @@
 """Emitted: all that processors ever put onto `readings`, read beside the sinks."""
 
+import logging
 from collections import defaultdict
 from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
+from runtime.settings import LIBRDKAFKA
 from schemas.reading_block import Span, decode
 from schemas.topics import RAW_TOPICS, READINGS
 
@@ -18,7 +20,7 @@ class Emitted:
     def __init__(self, bootstrap: str, *, sink_group: str, partitions: int) -> None:
         # In the sinks' group, but never a member of it: to ask for its offsets.
         options = {"bootstrap.servers": bootstrap, "group.id": sink_group, "enable.auto.commit": False}
-        self._consumer = Consumer(options)
+        self._consumer = Consumer(options, logger=logging.getLogger(LIBRDKAFKA))
         self._partitions = range(partitions)
         self._next = dict.fromkeys(self._partitions, 0)
         self._consumer.assign([TopicPartition(READINGS, number, 0) for number in self._partitions])

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
@@ -24,7 +25,7 @@ from confluent_kafka.admin import (
 from headrace.stack import supervisor
 from headrace.stack.stack import Stack
 from runtime.publisher import Publisher
-from runtime.settings import KafkaSettings
+from runtime.settings import LIBRDKAFKA, KafkaSettings
 from schemas.codec import encode
 from schemas.topics import DEVICES, key
 from tests.crash.crew import CODE, Crew
@@ -159,6 +160,10 @@ async def world(
     stack_at = stack_settings(folder / "stack", partitions=PARTITIONS)
     (proxy_port,) = free_ports(1)
     async with contextlib.AsyncExitStack() as stack:
+        # Kafka is away so often here that clients' words of it would bury the rest.
+        logger = logging.getLogger(LIBRDKAFKA)
+        stack.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.CRITICAL)
         # Here services are killed all the time, and are to come back at once.
         stack.enter_context(mock.patch.multiple(supervisor, CRASHES=1_000_000, BACKOFF=(0.1, 0.1)))
         services = await stack.enter_async_context(
@@ -182,7 +187,7 @@ async def world(
             emitted,
             Addresses(services.http_url, stack_at.coap_port),
             clickhouse,
-            AdminClient({"bootstrap.servers": services.bootstrap}),
+            AdminClient({"bootstrap.servers": services.bootstrap}, logger=logger),
         )
         await asyncio.gather(*(crew.start(name) for name in standing))
         await here.whole()
