@@ -39,6 +39,14 @@ class Ledger:
         """Messages of which the client heard success."""
         return sum(1 for message in self.messages if message.accepted)
 
+    heard: int = 0
+    """Attempts that were answered with success."""
+
+    @property
+    def trouble(self) -> int:
+        """Attempts that came to nothing, as far as the client knows."""
+        return self.refused + self.unanswered
+
     def attempt(self, messages: Iterable[Sent]) -> None:
         """They go out once more."""
         for message in messages:

@@ -140,8 +140,13 @@ class Load:
 
     async def trouble(self, attempts: int, *, within: float = 60) -> None:
         """Return when so many more attempts were refused, or not answered."""
-        goal = self.ledger.refused + self.ledger.unanswered + attempts
-        await self._while_talking(lambda: self.ledger.refused + self.ledger.unanswered >= goal, within)
+        goal = self.ledger.trouble + attempts
+        await self._while_talking(lambda: self.ledger.trouble >= goal, within)
+
+    async def tries(self, attempts: int, *, within: float = 60) -> None:
+        """Return when so many more attempts came to their end, whatever it was."""
+        goal = self.ledger.heard + self.ledger.trouble + attempts
+        await self._while_talking(lambda: self.ledger.heard + self.ledger.trouble >= goal, within)
 
     async def _while_talking(self, condition: Callable[[], bool], within: float) -> None:
         await until(lambda: condition() or any(client.done() for client in self._clients), within=within)
@@ -171,6 +176,7 @@ class Load:
         self.ledger.attempt(message.sent)
         heard = await client.post(message)
         if heard:
+            self.ledger.heard += 1
             self.ledger.accept(message.sent)
         elif heard is None:
             self.ledger.unanswered += 1

@@ -74,30 +74,26 @@ MUTATIONS: Sequence[Mutation] = (
     Mutation(
         "processor-skips-a-block-that-timed-out",
         [
-            Edit("processors/app.py", "delivery_timeout=0,", "delivery_timeout=1,"),
-            Edit(
-                "processors/app.py",
-                "                await delivered\n",
-                "                await asyncio.wait([asyncio.ensure_future(delivered)])\n",
-            ),
+            Edit("processors/processor.py", "delivery_timeout=0,", "delivery_timeout=1,"),
+            Edit("processors/pump.py", "await taken.delivered", "await asyncio.wait([taken.delivered])"),
         ],
         ["process-starve"],
     ),
     Mutation(
         "processor-forgets-where-it-first-saw-an-identity",
         [
-            Edit("processors/rebuild.py", "if emitted < offset < before:", "if emitted < offset:"),
+            Edit("processors/rebuild.py", "if self.emitted < offset < before:", "if self.emitted < offset:"),
             Edit(
-                "processors/dedupe.py",
-                "any(seen.get(identity, offset) < offset for seen in self._slices.values())",
-                "any(identity in seen for seen in self._slices.values())",
+                "processors/rebuild.py",
+                "whole = self.emitted < span.first and span.last < before",
+                "whole = self.emitted < span.first",
             ),
         ],
         ["process-kill-blocks-acknowledged"],
     ),
     Mutation(
         "processor-remembers-nothing-of-before",
-        [Edit("processors/rebuild.py", "if fate == Fate.STORED:", "if not fate:")],
+        [Edit("processors/rebuild.py", "        reading.run(committed)\n", "        pass\n")],
         ["process-kill-blocks-acknowledged"],
     ),
     Mutation(
@@ -115,11 +111,15 @@ MUTATIONS: Sequence[Mutation] = (
         "processor-counts-a-block-before-kafka-has-it",
         [
             Edit(
-                "processors/app.py",
-                "            await sent.put((event, await refinery.take(event.message)))\n",
-                "            chunk, delivered = event.message, await refinery.take(event.message)\n"
-                "            _offsets(app).processed(chunk.tp, chunk.offset, chunk.generation_id)\n"
-                "            await sent.put((event, delivered))\n",
+                "processors/pump.py",
+                """                await taken.delivered
+                reached(Moment.BLOCKS_ACKNOWLEDGED)
+                self._acknowledged(taken.owned, event.message.tp, taken.offset)
+""",
+                """                self._acknowledged(taken.owned, event.message.tp, taken.offset)
+                await taken.delivered
+                reached(Moment.BLOCKS_ACKNOWLEDGED)
+""",
             )
         ],
         ["process-starve"],

@@ -53,7 +53,7 @@ async def play(world: World, cell: Cell, *, turn: int) -> Result:
         cell=cell,
         verdict=verdict,
         accepted=load.ledger.accepted,
-        trouble=load.ledger.refused + load.ledger.unanswered,
+        trouble=load.ledger.trouble,
         repeats=world.emitted.repeats,
         seconds=time.monotonic() - began,
     )

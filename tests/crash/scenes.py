@@ -122,7 +122,7 @@ async def starve(world: World, cell: Cell, load: Load) -> None:
     """See `SENTENCES[Plot.STARVE]`."""
     is_edge = cell.victim not in GROUPS
     async with world.starved(RAW_TOPICS.values() if is_edge else [READINGS]):
-        await (load.trouble(TROUBLE) if is_edge else load.more(4 * AFTER))
+        await (load.tries(4 * TROUBLE) if is_edge else load.more(4 * AFTER))
         world.crew[_name(cell)].send(signal.SIGKILL)
         await until(lambda: world.crew[_name(cell)].gone)
     await world.crew.restart(_name(cell))

@@ -99,7 +99,7 @@ async def _stretch(here: World, tally: Tally, cells: Iterator[Cell], end: float)
             await here.whole()
     verdict = await judged(here, prefix, load)
     tally.accepted += load.ledger.accepted
-    tally.trouble += load.ledger.refused + load.ledger.unanswered
+    tally.trouble += load.ledger.trouble
     tally.repeats += here.emitted.repeats
     tally.lost += verdict.lost
     tally.doubled += verdict.doubled
