@@ -171,8 +171,11 @@ def _noticed(mutation: Mutation) -> bool:
             command = [sys.executable, "-m", "tests.crash", cell]
             done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
             if done.returncode == WRONG:
-                why = next((line.strip() for line in done.stdout.splitlines() if line.startswith("    ")), "")
-                print(f"{mutation.name:<52} noticed by {cell}\n    {why}", flush=True)
+                print(f"{mutation.name:<52} noticed by {cell}")
+                print(
+                    "\n".join(line for line in done.stdout.splitlines() if line.startswith("    ")),
+                    flush=True,
+                )
                 return True
             print(
                 f"{mutation.name:<52} NOT noticed by {cell}\n{done.stdout}{done.stderr[-2000:]}", flush=True

@@ -60,10 +60,10 @@ class Oracle:
         self._prefix = prefix
         self._ledger = ledger
 
-    def complete(self) -> bool:
-        """Whether everything is there that was accepted; blocking."""
+    def missing(self) -> int:
+        """How many accepted values are not there yet; blocking."""
         stored = self._values()
-        return all(stored[value] for value in self._promised())
+        return sum(not stored[value] for value in self._promised())
 
     def verdict(self) -> Verdict:
         """Everything that is not as clients were told; blocking."""

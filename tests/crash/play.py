@@ -10,9 +10,9 @@ from tests.crash.load import Load
 from tests.crash.oracle import Oracle, Verdict
 from tests.crash.scenes import AFTER, BEFORE, SCENES
 from tests.crash.world import World
-from tests.support.processes import until
 
-SETTLE_SECONDS = 90
+PATIENCE_SECONDS = 45
+"""How long what is missing may stay missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,16 +60,25 @@ async def play(world: World, cell: Cell, *, turn: int) -> Result:
 
 
 async def judged(world: World, prefix: str, load: Load) -> Verdict:
-    """The verdict, once the pipeline has come to rest, or after a patience that is long enough for it."""
+    """The verdict, once the pipeline has come to rest, or when what is missing has not become less for a long time.
+
+    Raises:
+        TimeoutError: nothing is wrong, but the pipeline does not come to rest either.
+
+    """
     oracle = Oracle(world.clickhouse, world.emitted, prefix, load.ledger)
-
-    async def settled() -> bool:
-        return await asyncio.to_thread(world.emitted.settled) and await asyncio.to_thread(oracle.complete)
-
-    try:
-        await until(settled, within=SETTLE_SECONDS, every=0.3)
-    except TimeoutError:
-        verdict = await asyncio.to_thread(oracle.verdict)
-        restless = f"the pipeline did not come to rest within {SETTLE_SECONDS} s"
-        return Verdict(verdict.lost, verdict.doubled, [restless, *verdict.findings])
-    return await asyncio.to_thread(oracle.verdict)
+    missing, since = -1, time.monotonic()
+    while True:
+        still_missing = await asyncio.to_thread(oracle.missing)
+        at_rest = await asyncio.to_thread(world.emitted.settled)
+        if at_rest and not still_missing:
+            return await asyncio.to_thread(oracle.verdict)
+        if still_missing != missing:
+            missing, since = still_missing, time.monotonic()
+        if time.monotonic() > since + PATIENCE_SECONDS:
+            break
+        await asyncio.sleep(0.3)
+    verdict = await asyncio.to_thread(oracle.verdict)
+    if not verdict.findings:
+        raise TimeoutError(f"the pipeline has not come to rest within {PATIENCE_SECONDS} s")
+    return verdict
