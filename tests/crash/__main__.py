@@ -67,7 +67,7 @@ async def _play_all(cells: Sequence[Cell]) -> tuple[list[Result], list[str]]:
                     print(report.row(result), flush=True)
         except (Failed, StackError, TimeoutError) as error:
             undecided.append(cell.name)
-            print(f"{cell.name}: no verdict: {error}\n    its logs are in {folder}", flush=True)
+            print(f"{cell.name}: no verdict: {error!r}\n    its logs are in {folder}", flush=True)
         else:
             if all(map(report.passed, results)):
                 shutil.rmtree(folder)

@@ -37,7 +37,7 @@ SENTENCES: Mapping[Plot, str] = {
     Plot.KAFKA_FREEZE: "Kafka freezes while the victim stands still, and goes on when clients have noticed.",
     Plot.CLICKHOUSE_KILL: "As `kafka-kill`, with ClickHouse.",
     Plot.CLICKHOUSE_FREEZE: "As `kafka-freeze`, with ClickHouse, until an insert of the victim has timed out.",
-    Plot.STARVE: "The victim is killed while Kafka refuses what it produces, for want of replicas, and takes all else.",
+    Plot.STARVE: "The victim is killed while nothing that it produces reaches Kafka, and all else does.",
     Plot.CUT_REQUEST: "The connection to ClickHouse breaks in the middle of an insert.",
     Plot.CUT_ANSWER: "ClickHouse has carried out an insert, and the connection breaks before it says so.",
     Plot.HELD_KILL: "The same, and the sink is killed while it waits.",

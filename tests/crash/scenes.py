@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aiohttp
 
-from schemas.topics import RAW_TOPICS, READINGS
+from schemas.topics import READINGS
 from tests.crash.cells import Cell, Plot
 from tests.crash.crew import Failed, Fault, Member
 from tests.crash.load import Load
@@ -121,7 +121,7 @@ async def _retried(member: Member) -> bool:
 async def starve(world: World, cell: Cell, load: Load) -> None:
     """See `SENTENCES[Plot.STARVE]`."""
     is_edge = cell.victim not in GROUPS
-    async with world.starved(RAW_TOPICS.values() if is_edge else [READINGS]):
+    async with world.kafka_proxy.holding("raw-" if is_edge else READINGS):
         await (load.tries(4 * TROUBLE) if is_edge else load.more(4 * AFTER))
         world.crew[_name(cell)].send(signal.SIGKILL)
         await until(lambda: world.crew[_name(cell)].gone)

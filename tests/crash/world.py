@@ -14,13 +14,7 @@ from unittest import mock
 
 import clickhouse_connect
 from confluent_kafka import ConsumerGroupState
-from confluent_kafka.admin import (
-    AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient
 
 from headrace.stack import supervisor
 from headrace.stack.stack import Stack
@@ -30,6 +24,7 @@ from schemas.codec import encode
 from schemas.topics import DEVICES, key
 from tests.crash.crew import CODE, Crew
 from tests.crash.emitted import Emitted
+from tests.crash.kafka_proxy import KafkaProxy
 from tests.crash.load import TENANT, TOKEN, Addresses, fleet
 from tests.crash.proxy import Proxy
 from tests.support.processes import free_ports, stack_settings, until
@@ -41,7 +36,8 @@ SESSION_SECONDS = 3
 STANDING = ("http", "coap", "process-1", "process-2", "sink-1", "sink-2")
 NEWCOMERS = ("process-3", "sink-3")
 BEHIND_PROXY = "sink-1"
-"""The others reach ClickHouse by themselves."""
+"""The other sinks reach ClickHouse by themselves."""
+BEHIND_KAFKA_PROXY = ("http", "coap", "process-1")
 
 GROUPS: Mapping[str, str] = {"process": "headrace-process", "sink": "headrace-sink"}
 
@@ -53,6 +49,7 @@ class World:
     stack: Stack
     crew: Crew
     proxy: Proxy
+    kafka_proxy: KafkaProxy
     emitted: Emitted
     addresses: Addresses
     clickhouse: Any
@@ -71,7 +68,7 @@ class World:
         """Kill Kafka or ClickHouse; returns when it is back."""
         pid = self.stack.pid(name)
         os.kill(pid, signal.SIGKILL)
-        await self.stack.restarted(name, after_pid=pid)
+        await self.stack.restarted(name, after_pid=pid, within=180)
 
     @contextlib.contextmanager
     def frozen_service(self, name: str) -> Iterator[None]:
@@ -82,21 +79,6 @@ class World:
             yield
         finally:
             os.kill(pid, signal.SIGCONT)
-
-    @contextlib.asynccontextmanager
-    async def starved(self, topics: Collection[str]) -> AsyncIterator[None]:
-        """Kafka takes nothing for these topics inside the block: they have fewer in-sync replicas than they need."""
-        await asyncio.to_thread(self._need_replicas, topics, "2")
-        try:
-            yield
-        finally:
-            await asyncio.to_thread(self._need_replicas, topics, "1")
-
-    def _need_replicas(self, topics: Collection[str], count: str) -> None:
-        entry = ConfigEntry("min.insync.replicas", count, incremental_operation=AlterConfigOpType.SET)
-        resources = [ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry]) for name in topics]
-        for done in self.admin.incremental_alter_configs(resources).values():
-            done.result(30)
 
     async def members(self, role: str) -> tuple[int, bool]:
         """How many members a group has, and whether it is at rest."""
@@ -158,7 +140,7 @@ async def world(
 ) -> AsyncIterator[World]:
     """Everything started; when the block is left, no process is left."""
     stack_at = stack_settings(folder / "stack", partitions=PARTITIONS)
-    (proxy_port,) = free_ports(1)
+    proxy_port, kafka_proxy_port, second_door = free_ports(3)
     async with contextlib.AsyncExitStack() as stack:
         # Kafka is away so often here that clients' words of it would bury the rest.
         logger = logging.getLogger(LIBRDKAFKA)
@@ -166,6 +148,8 @@ async def world(
         logger.setLevel(logging.CRITICAL)
         # Here services are killed all the time, and are to come back at once.
         stack.enter_context(mock.patch.multiple(supervisor, CRASHES=1_000_000, BACKOFF=(0.1, 0.1)))
+        kafka_proxy = await stack.enter_async_context(KafkaProxy(kafka_proxy_port, second_door))
+        stack.enter_context(kafka_proxy.second_door())
         services = await stack.enter_async_context(
             Stack(stack_at, services=("kafka", "clickhouse"), fresh=True)
         )
@@ -174,8 +158,13 @@ async def world(
         crew = await stack.enter_async_context(Crew(folder / "crew", forked=forked))
         for name in (*STANDING, *NEWCOMERS):
             (port,) = free_ports(1)
-            clickhouse_url = proxy.url if name == BEHIND_PROXY else services.clickhouse_url
-            crew.add(name, port, {**_environment(services, clickhouse_url, port), **settings})
+            ways = {
+                "HEADRACE_KAFKA__BOOTSTRAP": kafka_proxy.bootstrap
+                if name in BEHIND_KAFKA_PROXY
+                else services.bootstrap,
+                "HEADRACE_CLICKHOUSE__URL": proxy.url if name == BEHIND_PROXY else services.clickhouse_url,
+            }
+            crew.add(name, port, {**_environment(services, port), **ways, **settings})
         emitted = Emitted(services.bootstrap, sink_group=GROUPS["sink"], partitions=PARTITIONS)
         stack.callback(emitted.close)
         clickhouse = clickhouse_connect.get_client(dsn=services.clickhouse_url, autogenerate_session_id=False)
@@ -184,6 +173,7 @@ async def world(
             services,
             crew,
             proxy,
+            kafka_proxy,
             emitted,
             Addresses(services.http_url, stack_at.coap_port),
             clickhouse,
@@ -194,12 +184,10 @@ async def world(
         yield here
 
 
-def _environment(stack: Stack, clickhouse_url: str, health_port: int) -> dict[str, str]:
+def _environment(stack: Stack, health_port: int) -> dict[str, str]:
     return {
         "PYTHONPATH": str(CODE),
         "PYTHONUNBUFFERED": "1",
-        "HEADRACE_KAFKA__BOOTSTRAP": stack.bootstrap,
-        "HEADRACE_CLICKHOUSE__URL": clickhouse_url,
         "HEADRACE_HEALTH__PORT": str(health_port),
         "HEADRACE_HTTP__PORT": str(stack.settings.http_port),
         "HEADRACE_HTTP__TOKENS": json.dumps({TOKEN: TENANT}),
