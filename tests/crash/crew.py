@@ -108,6 +108,15 @@ class Member:
         return self.latch.exists()
 
     @property
+    def frozen(self) -> bool:
+        """Whether its process stands still. The latch comes first: to go on is not to be told to one that has yet to stop."""
+        try:
+            status = Path(f"/proc/{self.pid}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        return status.rpartition(")")[2].split()[0] == "T"
+
+    @property
     def gone(self) -> bool:
         """Whether its process has ended."""
         return self.process is None or not self.process.is_alive()
@@ -197,7 +206,7 @@ class Crew:
         if process is None:
             return
         if not member.gone:
-            member.send(signal.SIGKILL if _is_frozen(member.pid) else signal.SIGTERM)
+            member.send(signal.SIGKILL if member.frozen else signal.SIGTERM)
         await asyncio.to_thread(process.join, STOP_SECONDS)
         if process.is_alive():
             process.kill()
@@ -223,10 +232,3 @@ class Crew:
         assert self._warden.stdin is not None
         self._warden.stdin.write(f"{sign}{group}\n")
         self._warden.stdin.flush()
-
-
-def _is_frozen(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-    except (FileNotFoundError, ProcessLookupError):
-        return False

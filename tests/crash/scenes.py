@@ -49,8 +49,7 @@ async def _armed(
     await until(lambda: member.struck or member.gone, within=60)
     if not member.struck:
         raise Failed(f"{member.name} ended before its fault")
-    if signum == "KILL":
-        await until(lambda: member.gone)
+    await until(lambda: member.frozen if signum == "STOP" else member.gone)
     return member
 
 
