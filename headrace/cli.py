@@ -1,14 +1,18 @@
 """The command line: `headrace up` for the whole stack on this machine, and one command per process."""
 
 import sys
+from datetime import datetime
 from typing import Annotated
 
 import typer
 from pydantic import ValidationError
 
 from headrace import devices, topics
+from headrace.backfill.commands import replay
+from headrace.dead_letters import commands as dead_letters
 from runtime import log
 from runtime.settings import LogSettings
+from schemas.topics import RAW_TOPICS
 
 _FIRST = """
 Usually first:
@@ -18,6 +22,21 @@ Usually first:
 - `headrace up` runs the stack until Ctrl-C
 
 - `headrace devices apply .headrace/fleet.yaml` registers your own devices with it
+"""
+
+_VERIFY = """
+What the sink says is stored is judged, up to the moment the command began; the pipeline may go on meanwhile. Nothing is
+written, and no consumer group is disturbed.
+
+Each finding names the message by its origin: raw topic, partition, offset. Not emitted, not stored and missing mean loss;
+twice, surplus and repeat mean that something counts twice.
+
+Exit code: 0 clean, 1 something was found, 2 it cannot be judged (Kafka or ClickHouse is away, or the range is gone from
+the logs).
+
+- `headrace verify --since 2h` looks at the last two hours
+
+- `headrace verify --json | jq .partitions[].examples` names what is wrong
 """
 
 app = typer.Typer(
@@ -99,6 +118,41 @@ def demo(
     sys.exit(run(messages=messages, fresh=fresh))
 
 
+@app.command(epilog=_VERIFY)
+def verify(
+    since: Annotated[
+        str,
+        typer.Option(
+            metavar="DURATION|TIME",
+            help="Judge what was accepted since: 90m, 2h, 3d, or a time such as 2026-11-21T20:00.",
+        ),
+    ] = "",
+    topic: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RAW_TOPIC", help="Judge this raw topic only; may be given several times."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of a table.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Findings to print, of a kind and a partition.")] = 10,
+) -> None:
+    """Prove that every accepted message met one fate: hold the raw log, `readings` and ClickHouse side by side."""
+    from headrace.verify.run import run  # noqa: PLC0415
+    from headrace.verify.since import since as parsed  # noqa: PLC0415
+
+    known = list(RAW_TOPICS.values())
+    if unknown := set(topic or ()) - set(known):
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: no raw topic (known: {', '.join(known)})")
+    try:
+        begin = parsed(since, datetime.now().astimezone()) if since else None
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    wanted = [name for name in known if not topic or name in topic]
+    sys.exit(run(wanted, since=begin, as_json=as_json, limit=limit))
+
+
+app.command()(replay)
+app.add_typer(dead_letters.app)
 app.add_typer(devices.app)
 app.add_typer(topics.app)
 

@@ -301,6 +301,8 @@ class ChunkApp(faust.App):
         if self._fetcher.started and self._fetcher._shutdown.is_set():  # noqa: SLF001 - see the module's docstring
             return "Faust fetches no more"
         client = cast("ChunkConsumer", self._consumer)._thread._consumer  # noqa: SLF001
-        if client is not None and client._coordinator._coordination_task.done():  # noqa: SLF001
+        # There is no coordinator before the client has started.
+        coordinator = client and client._coordinator  # noqa: SLF001
+        if coordinator and coordinator._coordination_task.done():  # noqa: SLF001
             return "the Kafka client has left the group"
         return "a rebalance does not end" if self.rebalancing else ""

@@ -144,7 +144,9 @@ class CoapSettings(Section, env_prefix="HEADRACE_COAP__"):
     )
     max_body_bytes: int = Field(128 << 10, description="The largest body, put together from blocks.")
     max_sessions: int = Field(
-        5000, description="DTLS sessions at once; 92 KiB each, the least recently used goes first."
+        5000,
+        description="DTLS sessions of devices at once; 92 KiB each, the least recently used goes first. Strangers have 500 "
+        "beside them, for a minute.",
     )
 
     @model_validator(mode="after")

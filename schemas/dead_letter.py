@@ -17,6 +17,8 @@ class Reason(StrEnum):
     """A measurement's time is beyond what ClickHouse can hold (years 1900 to 2299)."""
     TOO_LARGE = "too_large"
     """Its readings do not fit into one block."""
+    UNWRITABLE = "unwritable"
+    """The store refuses its readings, and takes those of others."""
 
 
 class DeadLetter(Record, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 import functools
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,19 +20,23 @@ from sinks.clickhouse import canary
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.migrations import migrate
 from sinks.clickhouse.writer import ClickHouseSink
-from sinks.consumer import BlockConsumer
+from sinks.consumer import BlockConsumer, Stranded
+from sinks.dead_letters import KafkaDeadLetters
 from sinks.settings import ClickHouseSettings, SinkSettings
-from sinks.sink import Retryable
+from sinks.sink import Retryable, Unwritable
 
 log = structlog.get_logger()
 
-STUCK_SECONDS = 300.0
+POLL_INTERVAL_SECONDS = 600
+"""Longest time between two polls: five requests of the longest `insert_timeout`, and then some."""
+
+STUCK_SECONDS = float(POLL_INTERVAL_SECONDS)
 
 T = TypeVar("T")
 
 
 def main() -> None:
-    """Run one sink until SIGTERM or SIGINT."""
+    """Run one sink until SIGTERM or SIGINT; where going on would lose or repeat readings it exits with 1 and says why."""
     kafka, clickhouse, settings = KafkaSettings(), ClickHouseSettings(), SinkSettings()
     logging.configure(LogSettings())
     stop = threading.Event()
@@ -40,30 +45,52 @@ def main() -> None:
     running: list[BlockConsumer] = []
 
     def ready() -> str:
-        return "" if running else "waiting for ClickHouse and Kafka"
+        return running[0].trouble if running else "waiting for ClickHouse and Kafka"
 
     def alive() -> str:
         still = time.monotonic() - running[0].last_loop if running else 0.0
         return f"the loop has not come round for {still:.0f} s" if still > STUCK_SECONDS else ""
 
     with health(HealthSettings(), ready=ready, alive=alive):
-        sink = persistently(functools.partial(prepare, clickhouse, settings), stop, (Retryable,))
-        if sink is None:
-            return
-        look = functools.partial(topic_ids, kafka, [READINGS], timeout=10)
-        ids = persistently(look, stop, (UnknownTopic, TimeoutError))
-        if ids is None:
-            return
-        consumer = BlockConsumer(
-            Consumer(consumer_options(kafka, settings)),
-            sink,
-            settings,
-            topic_id=ids[READINGS],
-            stopping=stop.is_set,
-        )
-        running.append(consumer)
-        consumer.run()
+        try:
+            run(kafka, clickhouse, settings, stop, running)
+        except (Stranded, Unwritable) as error:
+            log.error("stopped for good", reason=str(error))  # noqa: TRY400 - the sentence says all; a trace would hide it
+            sys.exit(1)
     log.info("stopped")
+
+
+def run(
+    kafka: KafkaSettings,
+    clickhouse: ClickHouseSettings,
+    settings: SinkSettings,
+    stop: threading.Event,
+    running: list[BlockConsumer],
+) -> None:
+    """Wait for ClickHouse and Kafka, then consume until told to stop; `running` gets the consumer for the probes.
+
+    Raises:
+        Unwritable: the tables are not what exactly-once needs.
+        Stranded: see `BlockConsumer.run`.
+
+    """
+    sink = persistently(functools.partial(prepare, clickhouse, settings), stop, (Retryable,))
+    if sink is None:
+        return
+    look = functools.partial(topic_ids, kafka, [READINGS], timeout=10)
+    ids = persistently(look, stop, (UnknownTopic, TimeoutError))
+    if ids is None:
+        return
+    consumer = BlockConsumer(
+        Consumer(consumer_options(kafka, settings)),
+        sink,
+        KafkaDeadLetters(kafka),
+        settings,
+        topic_id=ids[READINGS],
+        stopping=stop.is_set,
+    )
+    running.append(consumer)
+    consumer.run()
 
 
 def prepare(clickhouse: ClickHouseSettings, settings: SinkSettings) -> ClickHouseSink:
@@ -77,7 +104,7 @@ def prepare(clickhouse: ClickHouseSettings, settings: SinkSettings) -> ClickHous
     client: Any = connect(clickhouse, insert_timeout=settings.insert_timeout)
     for name in migrate(client, cluster=clickhouse.cluster):
         log.info("migrated", file=name)
-    sink = ClickHouseSink(client, epoch=settings.epoch)
+    sink = ClickHouseSink(client)
     canary.check(client, sink)
     log.info("de-duplication proven", server=client.server_version)
     return sink
@@ -93,6 +120,7 @@ def consumer_options(kafka: KafkaSettings, settings: SinkSettings) -> dict[str, 
         "queued.max.messages.kbytes": 65_536,
         "fetch.message.max.bytes": 8 << 20,
         "fetch.wait.max.ms": 100,
+        "max.poll.interval.ms": POLL_INTERVAL_SECONDS * 1000,
         "session.timeout.ms": int(settings.session_timeout * 1000),
         "heartbeat.interval.ms": int(settings.session_timeout * 100),
         "partition.assignment.strategy": "range",

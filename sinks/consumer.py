@@ -13,10 +13,12 @@ from runtime.faults import Moment, reached
 from schemas.reading_block import NotABlock, Span, decode
 from schemas.topics import READINGS
 from sinks import kafka_errors, metrics
+from sinks.dead_letters import DeadLetters
+from sinks.delivery import Delivery
 from sinks.partition import Partition
-from sinks.progress import Progress
+from sinks.progress import Pending, Progress
 from sinks.settings import SinkSettings
-from sinks.sink import Batch, Retryable, Sink
+from sinks.sink import Sink, SinkError
 from sinks.unreadable import unreadable
 
 log = structlog.get_logger()
@@ -26,7 +28,6 @@ _Message = Any
 
 POLL_SECONDS = 0.1
 POLL_BLOCKS = 20
-LONGEST_BACKOFF_SECONDS = 10.0
 
 
 class Fenced(Exception):
@@ -40,9 +41,12 @@ class Stranded(RuntimeError):
 class BlockConsumer:
     """Moves `readings` into a sink, every block once.
 
+    Holds at most `buffer_bytes` of blocks, and beyond it one batch and the blocks of one poll, whatever the sink does.
+
     Args:
         consumer: not subscribed yet, automatic commits off.
         sink: where batches go.
+        dead_letters: where messages go that the sink does not take.
         settings: how they are made.
         topic_id: Kafka's id of `readings`.
         stopping: asked once a poll; true ends `run`.
@@ -54,6 +58,7 @@ class BlockConsumer:
         self,
         consumer: Consumer,
         sink: Sink,
+        dead_letters: DeadLetters,
         settings: SinkSettings,
         *,
         topic_id: str,
@@ -62,11 +67,15 @@ class BlockConsumer:
     ) -> None:
         self._consumer = consumer
         self._sink = sink
+        self._dead_letters = dead_letters
         self._settings = settings
         self._topic_id = topic_id
         self._stopping = stopping
         self._monotonic = monotonic
         self._owned: dict[int, Partition] = {}
+        self._paused: frozenset[int] = frozenset()
+        self.trouble = ""
+        """Why nothing is written now: a sentence, or ""."""
         self.last_loop = monotonic()
         """When the loop last came round, by the clock: for the probe that tells a stuck process."""
 
@@ -77,10 +86,12 @@ class BlockConsumer:
         )
         try:
             while not self._stopping():
+                self._throttle()
                 self._poll(POLL_BLOCKS, POLL_SECONDS)
                 while (partition := self._next()) is not None and not self._stopping():
                     self._write_or_give_up(partition)
                     # However many are due: a member that does not poll is put out of its group.
+                    self._throttle()
                     self._poll(1, 0)
         finally:
             self._consumer.close()
@@ -89,6 +100,33 @@ class BlockConsumer:
         self.last_loop = self._monotonic()
         for message in self._consumer.consume(blocks, seconds):
             self._take(message)
+
+    def _throttle(self) -> None:
+        """Take nothing more while too much is held, but what completes a recorded batch: the one nearest to its end.
+
+        Batches that earlier owners recorded are as large as they were then, and there may be one for each partition.
+        """
+        if self._held() <= self._settings.buffer_bytes:
+            self._pause(frozenset())
+            return
+        incomplete = [p for p in self._owned.values() if not p.complete]
+        fed = max(incomplete, key=lambda p: p.bytes, default=None)
+        self._pause(frozenset(n for n, p in self._owned.items() if p is not fed))
+
+    def _pause(self, numbers: frozenset[int]) -> None:
+        """Have exactly these of our partitions paused."""
+        for call, some in (
+            (self._consumer.resume, self._paused - numbers),
+            (self._consumer.pause, numbers - self._paused),
+        ):
+            if mine := [TopicPartition(READINGS, n) for n in sorted(some & self._owned.keys())]:
+                call(mine)
+        self._paused = numbers
+
+    def _held(self) -> int:
+        held = sum(partition.bytes for partition in self._owned.values())
+        metrics.BUFFERED.set(held)
+        return held
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         starts = []
@@ -99,14 +137,29 @@ class BlockConsumer:
                 # The offset counts in a topic that is gone; what is stored of the raw topics still is.
                 progress = Progress(topic_id=self._topic_id, stored=progress.stored)
                 offset = OFFSET_BEGINNING
+            elif self._settings.skip_lost:
+                offset, progress = self._behind_the_lost(found.partition, offset, progress)
             self._owned[found.partition] = Partition(
-                found.partition, max(offset, 0), progress, monotonic=self._monotonic
+                found.partition,
+                max(offset, 0),
+                progress,
+                epoch=self._settings.epoch,
+                monotonic=self._monotonic,
             )
             starts.append(TopicPartition(READINGS, found.partition, offset))
             log.info("partition assigned", partition=found.partition, offset=offset, pending=progress.pending)
         consumer.assign(starts)
         # A partition that was paused when it was revoked comes back paused.
         consumer.resume(starts)
+        self._paused -= {start.partition for start in starts}
+
+    def _behind_the_lost(self, number: int, offset: int, progress: Progress) -> tuple[int, Progress]:
+        """Where the log begins, if the offset is gone from it, with what is known to be stored."""
+        first, _ = self._consumer.get_watermark_offsets(TopicPartition(READINGS, number), timeout=30)
+        if offset >= first or offset == OFFSET_BEGINNING:
+            return offset, progress
+        log.error("blocks lost", partition=number, first=offset, last=first - 1, pending=progress.pending)
+        return first, msgspec.structs.replace(progress, pending=None)
 
     def _restored(self, found: TopicPartition) -> Progress:
         if found.error is not None:
@@ -123,7 +176,7 @@ class BlockConsumer:
         return (
             f"group {self._settings.group}, {READINGS} [{found.partition}]: offset {found.offset} was not committed by a"
             f" sink (metadata {found.metadata!r:.200}), so what is stored is not known; a sink needs a group of its own,"
-            " and its offsets cannot be reset by hand"
+            " and its offsets cannot be reset by hand; docs/sink.md, Exit codes, has the way out"
         )
 
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
@@ -148,7 +201,8 @@ class BlockConsumer:
             offset = "the next offset" if partition is None else f"offset {partition.position}"
             raise Stranded(
                 f"{READINGS} [{number}]: {offset} is not on the log: its blocks were deleted before they were stored, or"
-                f" the topic was created anew ({error.str()})"
+                f" the topic was created anew ({error.str()}); HEADRACE_SINK__SKIP_LOST=true goes on behind them, and"
+                " `headrace replay` fills the gap from the raw log"
             )
         if error.code() not in kafka_errors.WEATHER:
             raise KafkaException(error)
@@ -163,10 +217,8 @@ class BlockConsumer:
     def _next(self) -> Partition | None:
         """What to write now: of all that is due what waits the longest; the fullest, if too much is held in all."""
         held = self._owned.values()
-        buffered = sum(partition.bytes for partition in held)
-        metrics.BUFFERED.set(buffered)
         settings = self._settings
-        if buffered > settings.buffer_bytes:
+        if self._held() > settings.buffer_bytes:
             some = [p for p in held if p.due(rows=0, size=0, seconds=0)]
             return max(some, key=lambda p: p.bytes, default=None)
         limits = {"rows": settings.batch_rows, "size": settings.batch_bytes}
@@ -176,7 +228,9 @@ class BlockConsumer:
     def _write_or_give_up(self, partition: Partition) -> None:
         try:
             self._write(partition)
+            self.trouble = ""
         except Fenced as fenced:
+            self.trouble = ""
             metrics.FENCED.inc()
             log.warning("batch given up", partition=partition.number, reason=str(fenced))
             if self._owned.get(partition.number) is partition:
@@ -184,14 +238,21 @@ class BlockConsumer:
 
     def _write(self, partition: Partition) -> None:
         replayed = partition.progress.pending is not None
-        batch, after = partition.batch(rows=self._settings.batch_rows, size=self._settings.batch_bytes)
-        before = msgspec.structs.replace(partition.progress, pending=(batch.first, batch.last))
+        pending = partition.pending(rows=self._settings.batch_rows, size=self._settings.batch_bytes)
+        batch, after = partition.batch(pending)
         reached(Moment.BATCH_GATHERED)
-        self._commit(partition, batch.first, before)
+        keeper = _Keeper(self, partition)
+        keeper.record(pending)
         reached(Moment.RANGE_RECORDED)
-        self._store(partition, batch)
+        Delivery(
+            self._sink,
+            self._dead_letters,
+            keeper,
+            doubt=self._settings.insert_timeout,
+            monotonic=self._monotonic,
+        ).deliver(batch, pending, replayed=replayed)
         reached(Moment.BATCH_STORED)
-        self._commit(partition, batch.last + 1, after)
+        self.commit(partition, batch.last + 1, after)
         reached(Moment.BATCH_COMMITTED)
         partition.done(batch, after)
         metrics.BATCHES.inc()
@@ -199,39 +260,32 @@ class BlockConsumer:
         for block in batch.blocks:
             metrics.STORED_TIME.labels(block.span.topic).set(block.span.time / 1000)
 
-    def _store(self, partition: Partition, batch: Batch) -> None:
-        backoff = 0.25
-        while True:
-            try:
-                return self._sink.write(batch)
-            except Retryable as error:
-                metrics.RETRIES.labels(error.code).inc()
-                log.warning(
-                    "insert failed, will retry", partition=batch.partition, code=error.code, error=str(error)
-                )
-            self._wait(partition, backoff)
-            backoff = min(2 * backoff, LONGEST_BACKOFF_SECONDS)
-
-    def _wait(self, partition: Partition, seconds: float) -> None:
-        """Stay in the group while nothing can be taken: polling goes on, with every partition paused.
+    def wait(self, partition: Partition, seconds: float) -> None:
+        """Stay in the group while nothing can be taken: poll, at least once, with every partition paused.
 
         Raises:
             Fenced: the partition is not ours any more, even if it is ours again: somebody may have written meanwhile.
 
         """
         deadline = self._monotonic() + seconds
-        while (left := deadline - self._monotonic()) > 0:
+        while True:
             if self._stopping():
                 raise Fenced("told to stop while it could not be written")
-            self._consumer.pause(self._consumer.assignment())
-            self._poll(1, min(left, POLL_SECONDS))
+            self._pause(frozenset(self._owned))
+            self._poll(1, min(max(0.0, deadline - self._monotonic()), POLL_SECONDS))
             if self._owned.get(partition.number) is not partition:
-                break
-        self._consumer.resume(self._consumer.assignment())
-        if self._owned.get(partition.number) is not partition:
-            raise Fenced("revoked while it could not be written")
+                raise Fenced("revoked while it could not be written")
+            if self._monotonic() >= deadline:
+                return
 
-    def _commit(self, partition: Partition, offset: int, progress: Progress) -> None:
+    def commit(self, partition: Partition, offset: int, progress: Progress) -> None:
+        """Commit an offset with this progress.
+
+        Raises:
+            Fenced: the partition is somebody else's.
+            KafkaException: Kafka refuses for another reason.
+
+        """
         target = TopicPartition(READINGS, partition.number, offset, progress.encode())
         while True:
             try:
@@ -246,4 +300,33 @@ class BlockConsumer:
             if error.code() not in kafka_errors.WEATHER:
                 raise KafkaException(error)
             log.warning("commit failed, will retry", partition=partition.number, error=str(error))
-            self._wait(partition, POLL_SECONDS)
+            self.wait(partition, POLL_SECONDS)
+
+
+class _Keeper:
+    """Says what a delivery decides and waits for, for as long as its partition is ours."""
+
+    def __init__(self, consumer: BlockConsumer, partition: Partition) -> None:
+        self._consumer = consumer
+        self._partition = partition
+
+    def record(self, pending: Pending) -> None:
+        """See `sinks.delivery.Keeper.record`."""
+        progress = msgspec.structs.replace(self._partition.progress, pending=pending)
+        self._consumer.commit(self._partition, pending.first, progress)
+
+    def hold(self, error: SinkError, seconds: float) -> None:
+        """See `sinks.delivery.Keeper.hold`."""
+        where = f"{READINGS} [{self._partition.number}]"
+        metrics.RETRIES.labels(error.code).inc()
+        metrics.HELD.labels(error.code).set(1)
+        log.warning("nothing is written, will retry", partition=where, code=error.code, error=str(error))
+        self._consumer.trouble = f"{where} cannot be written: {error}"
+        try:
+            self._consumer.wait(self._partition, seconds)
+        finally:
+            metrics.HELD.labels(error.code).set(0)
+
+    def breathe(self) -> None:
+        """See `sinks.delivery.Keeper.breathe`."""
+        self._consumer.wait(self._partition, 0)

@@ -11,7 +11,15 @@ REEMITTED = Counter(
     "headrace_sink_messages_reemitted", "Messages dropped because their origin was stored already."
 )
 GAPS = Counter("headrace_sink_origin_gaps", "Blocks that do not begin where the one before ended.")
-RETRIES = Counter("headrace_sink_insert_retries", "Inserts that will be tried again.", ["code"])
+RETRIES = Counter(
+    "headrace_sink_insert_retries",
+    "Attempts that will be made again, by ClickHouse's error or the kind of failure.",
+    ["code"],
+)
+HELD = Gauge("headrace_sink_held", "1 while nothing is written because of this.", ["code"])
+UNWRITABLE = Counter(
+    "headrace_sink_messages_unwritable", "Messages that became dead letters because ClickHouse refuses them."
+)
 FENCED = Counter(
     "headrace_sink_fenced", "Batches given up because the partition belongs to another sink now."
 )

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from schemas.reading_block import Span
 from sinks import metrics
-from sinks.progress import Progress
+from sinks.progress import Pending, Progress
 from sinks.sink import Batch, Block
 
 
@@ -21,6 +21,7 @@ class Partition:
         number: of the partition.
         position: offset of the next block that is expected.
         progress: as the last owner committed it.
+        epoch: of the batches that begin here; a recorded one keeps its own.
         monotonic: the clock, in seconds.
 
     """
@@ -31,11 +32,13 @@ class Partition:
         position: int,
         progress: Progress,
         *,
+        epoch: str = "0",
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.number = number
         self.position = position
         self.progress = progress
+        self.epoch = epoch
         self.rows = 0
         self.bytes = 0
         self.since = 0.0
@@ -55,26 +58,42 @@ class Partition:
     def due(self, *, rows: int, size: int, seconds: float) -> bool:
         """Whether a batch should be written now: full, old enough, or recorded by an earlier owner and complete."""
         if self.progress.pending is not None:
-            return self.position > self.progress.pending[1]
+            return self.complete
         if not self._blocks:
             return False
         return self.rows >= rows or self.bytes >= size or self._monotonic() - self.since >= seconds
 
-    def batch(self, *, rows: int, size: int) -> tuple[Batch, Progress]:
-        """The next batch, up to the block that fills it, and the progress once it is stored.
+    @property
+    def complete(self) -> bool:
+        """Whether a batch that an earlier owner recorded, if any, is here to its last block."""
+        return self.progress.pending is None or self.position > self.progress.pending.last
+
+    def pending(self, *, rows: int, size: int) -> Pending:
+        """What is to be recorded before the next batch is written: as an earlier owner did, or up to the block that fills it."""
+        if self.progress.pending is not None:
+            return self.progress.pending
+        first, last = self._fill(rows, size)
+        return Pending(first=first, last=last, epoch=self.epoch)
+
+    def batch(self, pending: Pending) -> tuple[Batch, Progress]:
+        """The batch of this record, and the progress once it is stored.
 
         A batch that was recorded before is made of exactly the recorded blocks, against the watermarks of then: the same
         rows in the same order, whoever makes it.
         """
-        first, last = self.progress.pending or self._fill(rows, size)
         stored = dict(self.progress.stored)
         blocks = []
         for offset, span, messages in self._blocks:
-            if first <= offset <= last:
+            if pending.first <= offset <= pending.last:
                 blocks.append(Block(offset=offset, span=span, messages=_beyond(stored, span, messages)))
                 stored[span.topic_id] = max(span.last, stored.get(span.topic_id, -1))
         batch = Batch(
-            topic_id=self.progress.topic_id, partition=self.number, first=first, last=last, blocks=blocks
+            topic_id=self.progress.topic_id,
+            partition=self.number,
+            first=pending.first,
+            last=pending.last,
+            blocks=blocks,
+            epoch=pending.epoch,
         )
         return batch, msgspec.structs.replace(self.progress, stored=stored, pending=None)
 

@@ -55,7 +55,11 @@ class SinkSettings(Section, env_prefix="HEADRACE_SINK__"):
         60,
         gt=0,
         le=90,
-        description="Seconds an insert may take; a batch is three, within Kafka's poll interval of 300.",
+        description="Seconds a request to ClickHouse may take; up to five of them come between two polls.",
+    )
+    skip_lost: bool = Field(
+        False,
+        description="Go on behind blocks that the log lost before they were stored. Set it once, knowingly.",
     )
     epoch: str = Field(
         "0",

@@ -7,6 +7,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from schemas.reading_block import Span
+from sinks.progress import Piece
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,30 +31,61 @@ class Batch:
     last: int
     """Offsets of the first and last block that the batch covers."""
     blocks: Sequence[Block]
+    epoch: str = "0"
+    """Part of every token: the same batch under another epoch is stored beside the first."""
+
+    @property
+    def messages(self) -> int:
+        """How many messages it has."""
+        return sum(block.messages.num_rows for block in self.blocks)
 
 
 class SinkError(Exception):
-    """A batch is not stored, as far as we know."""
+    """Something is not stored, as far as we know."""
+
+    def __init__(self, text: str, *, code: str = "") -> None:
+        super().__init__(text)
+        self.code = code
+        """ClickHouse's name or number of the error, or the kind of failure: bounded, fit for a metric's label."""
 
 
 class Retryable(SinkError):
-    """The same batch may succeed later, and must then be sent unchanged."""
-
-    def __init__(self, text: str, *, code: str) -> None:
-        super().__init__(text)
-        self.code = code
-        """ClickHouse's error code, or the kind of failure: bounded, fit for a metric's label."""
+    """The same attempt may succeed later, and must then be made unchanged. It may also have succeeded."""
 
 
 class Unwritable(SinkError):
-    """The same batch would fail again."""
+    """The same attempt would fail again."""
 
 
 class Sink(Protocol):
-    """Where batches are stored."""
+    """Where batches are stored: first their readings, in one piece or several, then the account of their messages.
 
-    def write(self, batch: Batch) -> None:
-        """Return when every row of the batch is stored once, however often the same batch is written.
+    Each call takes at most three times, and `excuse` five times, as long as a request may.
+    """
+
+    def write(self, batch: Batch, piece: Piece) -> None:
+        """Return when every reading of the piece is stored once, however often the same piece is written.
+
+        Nothing is promised of pieces that overlap: each of them is stored.
+
+        Raises:
+            Retryable: try the same piece again.
+            Unwritable: do not.
+
+        """
+
+    def excuse(self, batch: Batch, piece: Piece, error: Unwritable) -> str:
+        """Why the messages of a piece that was refused are not to blame for it; "" if they are.
+
+        They are to blame if nothing of the piece is stored, so that it can be cut, and something harmless can be.
+
+        Raises:
+            Retryable: it cannot be said now.
+
+        """
+
+    def account(self, batch: Batch) -> None:
+        """Return when the fate of each message, and each dead letter, is stored once, however often this is called.
 
         Raises:
             Retryable: try the same batch again.

@@ -4,7 +4,6 @@ import asyncio
 import hmac
 import os
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import cast
 
 import structlog
@@ -13,8 +12,12 @@ from OpenSSL import SSL
 from producers.coap.dtls_session import MTU, Session
 from producers.coap.udp import Address, Receive
 
-MAX_HANDSHAKES = 500
+MAX_STRANGERS = 500
 HANDSHAKE_SECONDS = 20.0
+STRANGER_SECONDS = 60.0
+"""From its first hello until a session has to have brought something that a device of ours may say: a certificate that
+anybody made for himself is enough for a session, and must not be enough for a day."""
+
 IDLE_SECONDS = 86_400.0
 """ThingsBoard's session inactivity timeout. A session that ends earlier costs the device minutes of silence, since it
 cannot know; `max_sessions` bounds the memory, the longest silent go first."""
@@ -33,11 +36,12 @@ class DtlsTransport(asyncio.DatagramProtocol):
     Args:
         context: from `dtls_context.server_context`; see `renew`.
         receive: takes each datagram.
-        forget: hears of each session that ended.
-        max_sessions: beyond it the one goes that was silent longest.
-        max_handshakes: beyond it the oldest is given up, so that newcomers always get a turn.
+        max_sessions: of devices; beyond it the one goes that was silent longest.
+        max_strangers: from the first hello that brings its cookie until a message of theirs was admitted; beyond it the
+            oldest is given up, so that newcomers always get a turn.
         idle: seconds of silence after which a session ends.
         handshake: seconds that a handshake may take.
+        stranger: seconds after which a stranger's session ends.
 
     """
 
@@ -45,18 +49,17 @@ class DtlsTransport(asyncio.DatagramProtocol):
         self,
         context: SSL.Context,
         receive: Receive,
-        forget: Callable[[Session], None],
         *,
         max_sessions: int,
-        max_handshakes: int = MAX_HANDSHAKES,
+        max_strangers: int = MAX_STRANGERS,
         idle: float = IDLE_SECONDS,
         handshake: float = HANDSHAKE_SECONDS,
+        stranger: float = STRANGER_SECONDS,
     ) -> None:
         self._receive = receive
-        self._forget = forget
-        self._max_sessions, self._max_handshakes = max_sessions, max_handshakes
-        self._idle, self._handshake = idle, handshake
-        self._handshakes: dict[Address, Session] = {}
+        self._max_sessions, self._max_strangers = max_sessions, max_strangers
+        self._idle, self._handshake, self._stranger = idle, handshake, stranger
+        self._strangers: dict[Address, Session] = {}
         self._sessions: OrderedDict[Address, Session] = OrderedDict()
         self._secret = os.urandom(32)
         self._asking: Address = ()
@@ -76,13 +79,13 @@ class DtlsTransport(asyncio.DatagramProtocol):
 
     @property
     def sessions(self) -> int:
-        """How many are established."""
+        """How many devices there are."""
         return len(self._sessions)
 
     @property
-    def handshakes(self) -> int:
-        """How many are half open."""
-        return len(self._handshakes)
+    def strangers(self) -> int:
+        """How many are in a handshake, or have said nothing yet that a device may say."""
+        return len(self._strangers)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is ours."""
@@ -98,11 +101,11 @@ class DtlsTransport(asyncio.DatagramProtocol):
         """Give a session its records, and strangers a cookie."""
         if len(data) < _RECORD_HEADER or data[0] not in _CONTENT_TYPES or data[1] != _VERSION:
             return  # not DTLS: keep it from OpenSSL
-        known = self._sessions.get(addr) or self._handshakes.get(addr)
+        known = self._sessions.get(addr) or self._strangers.get(addr)
         if _is_first_hello(data) and (known is None or data[_RANDOM] != known.client_random):
             self._greet(data, addr)
         elif known is not None:
-            if known.is_established:
+            if addr in self._sessions:
                 self._sessions.move_to_end(addr)
             known.feed(data, self._loop.time())
         # Else records of a session that we lost: nothing that we could say would be believed.
@@ -112,9 +115,10 @@ class DtlsTransport(asyncio.DatagramProtocol):
         if not self._transport.is_closing():
             self._transport.sendto(datagram, address)
 
-    def established(self, session: Session) -> None:
-        """See `Owner.established`."""
-        self._handshakes.pop(session.address, None)
+    def admitted(self, session: Session) -> None:
+        """See `Owner.admitted`."""
+        if self._strangers.pop(session.address, None) is None:
+            return
         while len(self._sessions) >= self._max_sessions:
             next(iter(self._sessions.values())).close("too many sessions")
         self._sessions[session.address] = session
@@ -125,17 +129,15 @@ class DtlsTransport(asyncio.DatagramProtocol):
 
     def closed(self, session: Session, why: str) -> None:
         """See `Owner.closed`."""
-        for table in (self._handshakes, self._sessions):
+        for table in (self._strangers, self._sessions):
             if table.get(session.address) is session:
                 del table[session.address]
-        if session.is_established:
-            self._forget(session)
         log.debug("DTLS session closed", address=session.address[:2], why=why)
 
     def close(self) -> None:
         """Tell every device, and close the socket."""
         self._sweeper.cancel()
-        for session in [*self._handshakes.values(), *self._sessions.values()]:
+        for session in [*self._strangers.values(), *self._sessions.values()]:
             session.close("the server stops")
         self._transport.close()
 
@@ -155,12 +157,12 @@ class DtlsTransport(asyncio.DatagramProtocol):
             return
         except SSL.Error:
             return  # a broken hello; so may be the state of that listener: it is not used again
-        for known in (self._handshakes.get(address), self._sessions.get(address)):
+        for known in (self._strangers.get(address), self._sessions.get(address)):
             if known is not None:
                 known.close("replaced by a new handshake from the same address", notify=False)
-        while len(self._handshakes) >= self._max_handshakes:
-            next(iter(self._handshakes.values())).close("too many handshakes", notify=False)
-        session = self._handshakes[address] = Session(
+        while len(self._strangers) >= self._max_strangers:
+            next(iter(self._strangers.values())).close("too many strangers")
+        session = self._strangers[address] = Session(
             self, listener, address, data[_RANDOM], self._loop.time()
         )
         session.advance()
@@ -190,8 +192,9 @@ class DtlsTransport(asyncio.DatagramProtocol):
             if now - longest_silent.last_heard < self._idle:
                 break
             longest_silent.close("silent for too long")
-        for session in [s for s in self._handshakes.values() if now - s.began >= self._handshake]:
-            session.close("the handshake took too long", notify=False)
+        for session in list(self._strangers.values()):
+            if now - session.began >= (self._stranger if session.is_established else self._handshake):
+                session.close("a stranger for too long")
         self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
 
 

@@ -26,8 +26,8 @@ class Owner(Protocol):
     def transmit(self, datagram: bytes, address: Address) -> None:
         """Send to the network."""
 
-    def established(self, session: "Session") -> None:
-        """The handshake is complete."""
+    def admitted(self, session: "Session") -> None:
+        """A device of ours speaks in it; called again and again."""
 
     def received(self, session: "Session", data: bytes) -> None:
         """A decrypted datagram arrived."""
@@ -62,6 +62,11 @@ class Session:
     def endpoint(self) -> str:
         """See `Remote.endpoint`. Names the session: a retransmission never comes in another one."""
         return f"coaps://{hostportjoin(*self.address[:2])}/{self.client_random.hex()}"
+
+    def admitted(self) -> None:
+        """See `Remote.admitted`."""
+        if self._connection is not None:
+            self._owner.admitted(self)
 
     def send(self, datagram: bytes) -> None:
         """See `Remote.send`."""
@@ -118,7 +123,6 @@ class Session:
         self.proof = proof(connection)
         self.is_established = True
         self._disarm()
-        self._owner.established(self)
 
     def _read(self) -> None:
         while self._connection is not None:  # whoever receives may close us

@@ -1,86 +1,87 @@
 """Duplicates: which message was already handled, and what its sender was told (RFC 7252, section 4.5)."""
 
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 
 LIFETIME = 247.0
 """EXCHANGE_LIFETIME: how long a Message ID means the same message. Identical bytes later are a new message: a device
 that wakes every ten minutes with the same Message ID and the same temperature has measured it again."""
 
-PER_REMOTE = 64
+SLICES = 4
+"""What a slice of the lifetime brought is forgotten at once, when the first of it is as old as that: a message is
+remembered for at least 185 s. A retransmission comes within 145: 45 s until it is sent, 100 s on its way."""
+
 TOTAL = 100_000
-"""Some 600 bytes each where every device sends one message, 230 where one device sends many."""
+"""Messages; some 150 bytes each, whoever sends them: 15 MB, and no more at whatever rate."""
+
+_FINGERPRINT_BYTES = 8
 
 
-class Entry:
-    """A message that is being handled, or was."""
+@dataclass(slots=True)
+class _Slice:
+    """Messages by remote and Message ID: what identifies their bytes, and the answer."""
 
-    __slots__ = ("answer", "fingerprint", "since")
-
-    def __init__(self, fingerprint: int, since: float) -> None:
-        self.fingerprint = fingerprint
-        self.since = since
-        self.answer: bytes | None = None
-        """What a retransmission gets; None as long as there is nothing to say yet."""
+    began: float
+    answers: dict[int, bytes] = field(default_factory=dict)
 
 
 class Duplicates:
-    """The last messages of each remote, bounded in time, per remote and in total; the least recently heard remote goes first.
+    """The last messages, bounded in time and in number; the oldest slice goes first.
 
     What falls out is handled again when it is retransmitted, and found out downstream by its identity.
     """
 
-    def __init__(
-        self, clock: Callable[[], float], *, per_remote: int = PER_REMOTE, total: int = TOTAL
-    ) -> None:
+    def __init__(self, clock: Callable[[], float], *, total: int = TOTAL) -> None:
         self._clock = clock
-        self._per_remote = per_remote
-        self._total = total
-        self._remotes: OrderedDict[Hashable, dict[int, Entry]] = OrderedDict()
-        self._size = 0
+        self._room = total // SLICES
+        self._slices: deque[_Slice] = deque()
 
     def __len__(self) -> int:
-        return self._size
+        return sum(len(each.answers) for each in self._slices)
 
-    def seen(self, remote: Hashable, message_id: int, datagram: bytes) -> tuple[Entry, bool]:
-        """The entry of this message, and whether it was there before.
+    def seen(self, remote: Hashable, message_id: int, datagram: bytes) -> bytes | None:
+        """What was answered to this message, b"" as long as that is nothing; None if it is new, and seen from now on.
 
         A Message ID that comes back with other bytes belongs to a device that restarted: a new message.
         """
         now = self._clock()
-        self._expire(now - LIFETIME)
-        # Python's hash of bytes is keyed per process: nobody outside can aim at a collision.
-        fingerprint = hash(datagram)
-        window = self._window(remote)
-        entry = window.get(message_id)
-        if entry is not None and entry.fingerprint == fingerprint and now - entry.since < LIFETIME:
-            return entry, True
-        if entry is not None:
-            del window[message_id]
-            self._size -= 1
-        elif len(window) >= self._per_remote:
-            del window[next(iter(window))]
-            self._size -= 1
-        entry = window[message_id] = Entry(fingerprint, now)
-        self._size += 1
-        while self._size > self._total:
-            self._size -= len(self._remotes.popitem(last=False)[1])
-        return entry, False
+        while self._slices and now - self._slices[0].began >= LIFETIME:
+            self._slices.popleft()
+        key, fingerprint = hash((remote, message_id)), _fingerprint(datagram)
+        known = self._find(key)
+        if known is not None:
+            found = known[key]
+            if found.startswith(fingerprint):
+                return found[_FINGERPRINT_BYTES:]
+            del known[key]
+        self._newest(now)[key] = fingerprint
+        return None
 
-    def forget(self, remote: Hashable) -> None:
-        """Drop everything about a remote that will not come back."""
-        self._size -= len(self._remotes.pop(remote, ()))
+    def answered(self, remote: Hashable, message_id: int, datagram: bytes, answer: bytes) -> None:
+        """What a retransmission of this message gets from now on, if it is still remembered."""
+        key, fingerprint = hash((remote, message_id)), _fingerprint(datagram)
+        known = self._find(key)
+        if known is not None and known[key].startswith(fingerprint):
+            known[key] = fingerprint + answer
 
-    def _expire(self, limit: float) -> None:
-        """Drop remotes that said nothing new since then; those heard least recently come first."""
-        while self._remotes:
-            remote, window = next(iter(self._remotes.items()))
-            if next(reversed(window.values())).since > limit:
-                return
-            self._size -= len(window)
-            del self._remotes[remote]
+    def _find(self, key: int) -> dict[int, bytes] | None:
+        for each in reversed(self._slices):
+            if key in each.answers:
+                return each.answers
+        return None
 
-    def _window(self, remote: Hashable) -> dict[int, Entry]:
-        window = self._remotes.setdefault(remote, {})
-        self._remotes.move_to_end(remote)
-        return window
+    def _newest(self, now: float) -> dict[int, bytes]:
+        """Where a new message goes."""
+        newest = self._slices[-1] if self._slices else None
+        if newest is None or now - newest.began >= LIFETIME / SLICES or len(newest.answers) >= self._room:
+            newest = _Slice(now)
+            self._slices.append(newest)
+            if len(self._slices) > SLICES:
+                self._slices.popleft()
+        return newest.answers
+
+
+def _fingerprint(datagram: bytes) -> bytes:
+    """Python's hash of bytes is keyed per process: nobody outside can aim at a collision."""
+    return hash(datagram).to_bytes(_FINGERPRINT_BYTES, "big", signed=True)

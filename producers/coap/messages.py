@@ -23,7 +23,7 @@ from aiocoap import Code, Message
 from aiocoap.numbers import OptionNumber
 from aiocoap.numbers import types as aiocoap_types
 
-from producers.coap.duplicates import Duplicates, Entry
+from producers.coap.duplicates import Duplicates
 from producers.coap.exchanges import Exchanges
 from producers.coap.remote import Remote
 from producers.coap.wire import HEADER, VERSION, Datagram, Malformed, Type, decode
@@ -31,8 +31,11 @@ from producers.coap.wire import HEADER, VERSION, Datagram, Malformed, Type, deco
 PIGGYBACK_TIMEOUT = 0.5
 """Seconds until a confirmable request gets an empty acknowledgement, its answer to follow: ThingsBoard's value."""
 
-_EMPTY_ACK, _RESET = 0x60, 0x70
+_ACK, _RESET = 0x60, 0x70
 """First bytes: version 1, the type, no token."""
+
+_EMPTY = b"\0"
+"""The code of an empty message."""
 
 Handler = Callable[[Datagram, Remote], Coroutine[Any, Any, Message | None]]
 """Answers a request; None leaves it without a response."""
@@ -83,10 +86,6 @@ class MessageLayer:
             # A ping, or the response to a question that we never ask.
             remote.send(_bare(_RESET, data[2:4]))
 
-    def forget(self, remote: Remote) -> None:
-        """A session ended; what it sent cannot be retransmitted any more."""
-        self._duplicates.forget(remote.key)
-
     async def close(self, patience: float) -> None:
         """Take no more requests, and give those that run so many seconds to be answered."""
         self._closing = True
@@ -99,18 +98,23 @@ class MessageLayer:
     def _take(self, remote: Remote, request: Datagram, data: bytes) -> None:
         if self._closing:
             return  # a retransmission finds our successor
-        entry, repeated = self._duplicates.seen(remote.key, request.message_id, data)
-        if repeated:
-            if request.type is Type.CON and entry.answer is not None:
-                remote.send(entry.answer)
+        told = self._duplicates.seen(remote.key, request.message_id, data)
+        if told is not None:
+            if request.type is Type.CON and told:
+                remote.send(_acknowledgement(request, told))
             return
-        exchange = _Exchange(self, remote, request, entry)
+        exchange = _Exchange(self, remote, request, data)
         task = asyncio.create_task(self._handler(request, remote))
         self._running.add(task)
         if request.type is Type.CON:
             exchange.wait(self._piggyback_timeout)
         task.add_done_callback(self._running.discard)
         task.add_done_callback(exchange.finish)
+
+    def acknowledge(self, remote: Remote, request: Datagram, data: bytes, answer: bytes) -> None:
+        """Say and remember what a request gets with its acknowledgement: a code, and what follows the token."""
+        self._duplicates.answered(remote.key, request.message_id, data, answer)
+        remote.send(_acknowledgement(request, answer))
 
     def separate(self, remote: Remote, response: Message, *, reliable: bool) -> None:
         """Send a response as a message of its own."""
@@ -127,13 +131,14 @@ class MessageLayer:
 class _Exchange:
     """One request on its way to its answer."""
 
-    __slots__ = ("_entry", "_layer", "_remote", "_request", "_timer")
+    __slots__ = ("_data", "_layer", "_remote", "_request", "_timer", "_unacknowledged")
 
-    def __init__(self, layer: MessageLayer, remote: Remote, request: Datagram, entry: Entry) -> None:
+    def __init__(self, layer: MessageLayer, remote: Remote, request: Datagram, data: bytes) -> None:
         self._layer = layer
         self._remote = remote
         self._request = request
-        self._entry = entry
+        self._data = data
+        self._unacknowledged = request.type is Type.CON
         self._timer: asyncio.TimerHandle | None = None
 
     def wait(self, seconds: float) -> None:
@@ -153,17 +158,13 @@ class _Exchange:
         self._answer(Message(code=Code.INTERNAL_SERVER_ERROR) if error is not None else task.result())
 
     def _answer(self, response: Message | None) -> None:
-        unacknowledged = self._request.type is Type.CON and self._entry.answer is None
         if response is None or self._unwanted(response):
-            if unacknowledged:
+            if self._unacknowledged:
                 self._acknowledge()
-            return
-        response.token = self._request.token
-        if unacknowledged:
-            response.mtype, response.mid = aiocoap_types.ACK, self._request.message_id
-            self._entry.answer = response.encode()
-            self._remote.send(self._entry.answer)
+        elif self._unacknowledged:
+            self._acknowledge(_after_token(response))
         else:
+            response.token = self._request.token
             self._layer.separate(self._remote, response, reliable=self._request.type is Type.CON)
 
     def _unwanted(self, response: Message) -> bool:
@@ -171,9 +172,25 @@ class _Exchange:
         unwanted = self._request.uint(OptionNumber.NO_RESPONSE) or 0
         return bool(unwanted & 1 << response.code.class_ - 1)
 
-    def _acknowledge(self) -> None:
-        self._entry.answer = _bare(_EMPTY_ACK, self._request.message_id.to_bytes(2, "big"))
-        self._remote.send(self._entry.answer)
+    def _acknowledge(self, answer: bytes = _EMPTY) -> None:
+        self._unacknowledged = False
+        self._layer.acknowledge(self._remote, self._request, self._data, answer)
+
+
+def _after_token(response: Message) -> bytes:
+    """The code of a response, its options and its payload: what is the same for every request that gets it."""
+    response.mtype, response.mid, response.token = aiocoap_types.ACK, 0, b""
+    encoded: bytes = response.encode()
+    return encoded[1:2] + encoded[HEADER:]
+
+
+def _acknowledgement(request: Datagram, answer: bytes) -> bytes:
+    """A request's acknowledgement; an empty one has no token."""
+    message_id = request.message_id.to_bytes(2, "big")
+    if answer == _EMPTY:
+        return _bare(_ACK, message_id)
+    token = request.token
+    return bytes((_ACK | len(token), answer[0])) + message_id + token + answer[1:]
 
 
 def _bare(first: int, message_id: bytes) -> bytes:

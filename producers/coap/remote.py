@@ -33,5 +33,8 @@ class Remote(Protocol):
     def proof(self) -> Proof:
         """What it proved."""
 
+    def admitted(self) -> None:
+        """A device of ours speaks here: worth more memory than a stranger."""
+
     def send(self, datagram: bytes) -> None:
         """Send, or drop what can no longer be sent: UDP promises no more."""

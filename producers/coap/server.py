@@ -100,9 +100,7 @@ async def _dtls(settings: CoapSettings, messages: MessageLayer) -> AsyncIterator
             settings.certificate, settings.private_key, authorities=settings.authorities, keys=keys
         )
 
-    transport = DtlsTransport(
-        context(), messages.receive, messages.forget, max_sessions=settings.max_sessions
-    )
+    transport = DtlsTransport(context(), messages.receive, max_sessions=settings.max_sessions)
     sock = bound_socket(settings.host, settings.dtls_port)
     await asyncio.get_running_loop().create_datagram_endpoint(lambda: transport, sock=sock)
     try:

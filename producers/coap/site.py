@@ -114,6 +114,7 @@ class Site:
         self, dialect: Dialect, path: Sequence[str], request: Datagram, remote: Remote
     ) -> tuple[Message, Outcome | None]:
         device = dialect.admit(Code(request.code), path, remote.proof)
+        remote.admitted()
         body = self._bodies.feed(remote.key, request)
         if body is None:
             return _about_block(Message(code=Code.CONTINUE), request), None

@@ -40,6 +40,9 @@ class UdpRemote:
         """See `Remote.endpoint`."""
         return f"coap://{hostportjoin(*self._address[:2])}"
 
+    def admitted(self) -> None:
+        """See `Remote.admitted`. Nothing is remembered either way."""
+
     def send(self, datagram: bytes) -> None:
         """See `Remote.send`."""
         if not self._transport.is_closing():

@@ -6,7 +6,7 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from sinks.clickhouse.client import translated
+from sinks.clickhouse.errors import translated
 from sinks.sink import Unwritable
 
 _LEDGER = """
@@ -22,7 +22,7 @@ _REPLICATED_WINDOW = "replicated_deduplication_window_seconds = 604800, replicat
 def migrate(client: Any, *, cluster: str = "") -> list[str]:
     """Apply the files that are missing, in order; return their names.
 
-    Every statement says IF NOT EXISTS, so that two processes may migrate at the same time, and a file that was cut off in
+    Every statement says IF NOT EXISTS or sets a setting, so that two processes may migrate at the same time, and a file that was cut off in
     the middle is finished by the next start.
 
     Raises:

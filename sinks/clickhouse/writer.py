@@ -1,15 +1,19 @@
-"""One batch into ClickHouse: one insert a table, one block an insert, one de-duplication token a block."""
+"""Batches into ClickHouse: one insert a table or piece, one block an insert, one de-duplication token a block."""
 
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from runtime.faults import Moment, reached
 from sinks import metrics
-from sinks.clickhouse.client import translated
+from sinks.clickhouse import canary
+from sinks.clickhouse.errors import translated
 from sinks.clickhouse.tables import tables
+from sinks.condemn import between
+from sinks.progress import Piece
 from sinks.sink import Batch, Unwritable
 
 MAX_BLOCK_ROWS = 1_048_448
@@ -29,23 +33,66 @@ _WANTED: Mapping[str, str] = {
 """Defaults of these differ between releases, and some decide whether a repeated insert counts once: none is assumed."""
 
 
+_BEHIND = "while pushing to view"
+"""ClickHouse's words for an error behind the table."""
+
+_ORIGIN = ("origin_partition", "origin_offset", "position")
+
+
 class ClickHouseSink:
     """Stores batches exactly once in tables that keep a window of tokens (see `sinks.clickhouse.canary`)."""
 
-    def __init__(self, client: Any, *, epoch: str) -> None:
+    def __init__(self, client: Any) -> None:
         self._client = client
-        self._epoch = epoch
         self._settings = {name: value for name, value in _WANTED.items() if name in client.server_settings}
+        self._made: tuple[Batch, Mapping[str, pa.Table]] | None = None
 
-    def write(self, batch: Batch) -> None:
+    def write(self, batch: Batch, piece: Piece) -> None:
         """See `sinks.sink.Sink.write`."""
-        for name, rows in tables(batch).items():
-            self.insert(name, rows, self.token(batch, name))
+        if rows := self._rows(batch, piece).get("readings"):
+            self.insert("readings", rows, self.token(batch, "readings", piece))
             reached(Moment.TABLE_INSERTED)
 
-    def token(self, batch: Batch, table: str) -> str:
+    def account(self, batch: Batch) -> None:
+        """See `sinks.sink.Sink.account`."""
+        for name in ("messages", "dead_letters"):
+            if rows := self._tables(batch).get(name):
+                self.insert(name, rows, self.token(batch, name))
+                reached(Moment.TABLE_INSERTED)
+        self._made = None
+
+    def excuse(self, batch: Batch, piece: Piece, error: Unwritable) -> str:
+        """See `sinks.sink.Sink.excuse`."""
+        rows = self._rows(batch, piece)["readings"]
+        # ClickHouse writes the table first. What its error says would do, but a text is no contract.
+        if _BEHIND in str(error) or any(map(self._is_stored, _one_a_part(rows))):
+            return "the table has these readings already, and it or a view behind it refuses them now; repair or drop that"
+        try:
+            canary.land(self._client, self)
+        except Unwritable as refused:
+            return f"a harmless reading is refused too ({refused})"
+        return ""
+
+    def token(self, batch: Batch, table: str, piece: Piece | None = None) -> str:
         """Names one block for ever: Kafka's topic id, because a topic that was created anew counts from 0 again."""
-        return f"{self._epoch}:{batch.topic_id}:{batch.partition}:{batch.first}-{batch.last}:{table}"
+        cut = "" if piece in {None, (0, batch.messages)} else f".{piece.first}-{piece.end}"
+        return f"{batch.epoch}:{batch.topic_id}:{batch.partition}:{batch.first}-{batch.last}{cut}:{table}"
+
+    def _tables(self, batch: Batch) -> Mapping[str, pa.Table]:
+        """Made once for all calls about a batch, and kept until it is accounted for."""
+        if self._made is None or self._made[0] is not batch:
+            self._made = (batch, tables(batch))
+        return self._made[1]
+
+    def _rows(self, batch: Batch, piece: Piece) -> Mapping[str, pa.Table]:
+        return self._tables(batch) if piece == (0, batch.messages) else tables(between(batch, piece))
+
+    def _is_stored(self, row: Mapping[str, Any]) -> bool:
+        names = ("tenant", "device", "quantity", "sensor", "dialect", *_ORIGIN)
+        same = " AND ".join(f"{name} = %({name})s" for name in names)
+        with translated():
+            found = self._client.command(f"SELECT count() FROM readings WHERE {same}", parameters=dict(row))  # noqa: S608 - names of our own
+        return int(found) > 0
 
     def insert(self, table: str, rows: pa.Table, token: str) -> None:
         """Insert rows as one block under a token.
@@ -64,3 +111,10 @@ class ClickHouseSink:
             )
         metrics.INSERT_SECONDS.labels(table).observe(time.perf_counter() - began)
         metrics.ROWS.labels(table).inc(rows.num_rows)
+
+
+def _one_a_part(readings: pa.Table) -> list[dict[str, Any]]:
+    """One row of each month: ClickHouse writes all or nothing of what is in one partition of the table."""
+    months = pc.strftime(readings["received_at"], "%Y%m").combine_chunks()
+    firsts = [pc.index(months, month).as_py() for month in months.unique()]
+    return list(readings.take(firsts).to_pylist())

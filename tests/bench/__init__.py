@@ -1,1 +1,1 @@
-"""Benches: figures of a running Headrace, each printed by a command of its own."""
+"""Benches: figures that take minutes and the whole stack; run by hand, each by `python -m tests.bench.NAME --help`."""

@@ -15,11 +15,11 @@ from schemas.reading_block import encode
 from schemas.topics import READINGS
 from sinks.app import consumer_options
 from sinks.consumer import BlockConsumer, Stranded
-from sinks.progress import Progress
+from sinks.progress import Piece, Progress
 from sinks.settings import SinkSettings
 from sinks.sink import Batch, Retryable
 from tests.support.blocks import message, origins, span
-from tests.support.fakes import MemorySink
+from tests.support.fakes import MemoryDeadLetters, MemorySink
 
 PARTITIONS = 4
 BLOCKS = 10
@@ -84,7 +84,9 @@ def _member(
 ) -> None:
     """Run a sink until it is told to stop, or raises."""
     some = SinkSettings(**{"group": group, "batch_rows": 2 * MESSAGES, "batch_seconds": 0.2, **settings})
-    BlockConsumer(topic.consumer(group), sink, some, topic_id="r", stopping=stopping).run()
+    BlockConsumer(
+        topic.consumer(group), sink, MemoryDeadLetters(), some, topic_id="r", stopping=stopping
+    ).run()
 
 
 @contextlib.contextmanager
@@ -122,9 +124,9 @@ def _wait(condition: Callable[[], bool]) -> None:
 class KilledOnceSink(MemorySink):
     """Is killed after its third batch is stored and before that is known."""
 
-    def write(self, batch: Batch) -> None:
+    def account(self, batch: Batch) -> None:
         """Store, and end."""
-        super().write(batch)
+        super().account(batch)
         if len(self.batches) == 3:
             raise KilledError
 
@@ -168,12 +170,12 @@ class BrokenSink(MemorySink):
         self.repaired = threading.Event()
         self.tried = threading.Event()
 
-    def write(self, batch: Batch) -> None:
+    def write(self, batch: Batch, piece: Piece) -> None:
         """Fail for a while."""
         if not self.repaired.is_set():
             self.tried.set()
             raise Retryable("away", code="connection")
-        super().write(batch)
+        super().write(batch, piece)
 
 
 def test_partitions_that_go_and_come_back_while_paused_are_consumed(topic: Topic, group: str):

@@ -7,15 +7,17 @@ from importlib.metadata import version
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from faust import App, Schema
 from faust.app.base import App as BaseApp
 from faust.tables.recovery import Recovery
 from faust.topics import Topic
 from faust.transport.consumer import Consumer as BaseConsumer
-from faust.transport.consumer import ConsumerThread
+from faust.transport.consumer import ConsumerThread, Fetcher
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, ConsumerRebalanceListener, Transport
 from faust.transport.drivers.aiokafka import Consumer as KafkaConsumer
 from faust.types.tuples import ConsumerMessage, Message
+from mode.services import Service
 from mode.threads import QueueServiceThread
 
 from processors.app import build
@@ -77,7 +79,12 @@ def test_a_transport_makes_the_consumer_of_its_class():
         ("_should_commit", ["self", "tp", "offset"]),
         ("_new_offset", ["self", "tp"]),
         ("_add_gap", ["self", "tp", "offset_from", "offset_to"]),
+        ("_commit", ["self", "offsets"]),
+        ("commit", ["self", "topics", "start_new_transaction"]),
+        ("maybe_wait_for_commit_to_finish", ["self"]),
+        ("pause_partitions", ["self", "tps"]),
         ("on_partitions_revoked", ["self", "revoked"]),
+        ("on_partitions_assigned", ["self", "assigned", "generation_id"]),
         ("highwater", ["self", "tp"]),
         ("stop_flow", ["self"]),
     ],
@@ -88,7 +95,16 @@ def test_what_we_override_or_call_is_there(method, expected):
 
 
 @pytest.mark.parametrize(
-    "method", ["seek", "perform_seek", "_add_gap", "on_partitions_revoked", "_wait_next_records"]
+    "method",
+    [
+        "seek",
+        "perform_seek",
+        "_add_gap",
+        "_commit",
+        "on_partitions_assigned",
+        "on_partitions_revoked",
+        "_wait_next_records",
+    ],
 )
 def test_coroutines_are_coroutines(method):
     """What we override as a coroutine is awaited."""
@@ -141,6 +157,53 @@ def test_a_rebalance_ends_with_a_seek():
 def test_the_flow_stops_before_partitions_are_lost():
     """While partitions are revoked nothing is delivered."""
     assert {"stop_flow", "suspend"} <= names(BaseApp._on_partitions_revoked)
+
+
+@pytest.mark.parametrize("method", ["_on_partitions_revoked", "_stop_consumer"])
+def test_what_is_in_flight_is_waited_for_where_nothing_is_delivered(method):
+    """On a rebalance and at the end, Faust asks whether to wait after it has stopped the flow and emptied the buffers."""
+    source = inspect.getsource(getattr(BaseApp, method))
+
+    assert (
+        source.index("stop_flow") < source.index("flow_control.clear") < source.index("_consumer_wait_empty")
+    )
+
+
+def test_the_wait_has_the_parameters_that_it_had():
+    """We wait in Faust's stead, for as long as the grace allows."""
+    assert ["self", "consumer", "logger"] == parameters(BaseApp._consumer_wait_empty)
+    assert inspect.iscoroutinefunction(BaseApp._consumer_wait_empty)
+
+
+def test_a_stop_begins_with_the_app():
+    """The grace counts from `on_stop`, which comes before the consumer is stopped."""
+    assert "_stop_consumer" in names(BaseApp.on_stop)
+
+
+def test_a_rebalance_says_when_it_begins_and_ends():
+    """`rebalancing` is true from the first notice of a rebalance until delivery starts over."""
+    assert "rebalancing" in names(BaseApp.on_rebalance_start)
+    assert "rebalancing" in names(BaseApp.on_rebalance_end)
+    assert "on_rebalance_end" in names(Recovery._resume_streams)
+
+
+def test_a_fetcher_that_has_ended_says_so():
+    """Whatever ends the fetcher, also a cancellation that mode drops without a word, marks it as shut down."""
+    assert "set_shutdown" in names(Fetcher._fetcher.fun)
+    assert "_shutdown" in names(Service.set_shutdown)
+
+
+def test_the_clients_membership_is_a_task():
+    """The Kafka client keeps up its place in the group in a task of this name."""
+    assert "_coordination_task" in names(GroupCoordinator.__init__)
+    assert "_coordinator" in names(AIOKafkaConsumer.start)
+    assert "_consumer" in names(AIOKafkaConsumerThread._ensure_consumer)
+
+
+def test_partitions_that_are_paused_stay_so_until_a_rebalance():
+    """A held partition is not among those that are fetched, and a new assignment begins with every one of them."""
+    assert "_paused_partitions" in names(BaseConsumer._set_active_tps)
+    assert "resume_partitions" in names(Recovery._resume_streams)
 
 
 def test_the_generation_is_known_before_the_assignment_is():

@@ -1,11 +1,13 @@
 """One suite for every sink: the fake that other tests use, and ClickHouse."""
 
 import asyncio
+import dataclasses
 import re
 import sys
-from collections.abc import AsyncIterator, Iterator
+import uuid
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import pyarrow as pa
 import pytest
@@ -17,9 +19,11 @@ from sinks.clickhouse import canary
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.migrations import migrate
 from sinks.clickhouse.writer import ClickHouseSink
+from sinks.progress import Piece
 from sinks.settings import ClickHouseSettings
 from sinks.sink import Batch, Sink, Unwritable
 from tests.support.blocks import NOW_MS, batch, message
+from tests.support.blocks import store as put
 from tests.support.fakes import MemorySink
 from tests.support.processes import free_ports
 
@@ -59,21 +63,21 @@ class MemoryStore:
     def __init__(self) -> None:
         self.sink = MemorySink()
 
-    def _messages(self) -> list[dict[str, Any]]:
+    def _messages(self, batches: Iterable[Batch]) -> list[dict[str, Any]]:
         return [
-            row
-            for stored in self.sink.batches.values()
-            for block in stored.blocks
-            for row in _plain(block.messages).to_pylist()
+            row for stored in batches for block in stored.blocks for row in _plain(block.messages).to_pylist()
         ]
 
     def messages(self) -> Rows:
         """See `Store`."""
-        return sorted((r["offset"], r["fate"], r["labels"], len(r["readings"])) for r in self._messages())
+        return sorted(
+            (r["offset"], r["fate"], r["labels"], len(r["readings"]))
+            for r in self._messages(self.sink.batches.values())
+        )
 
     def dead_letters(self) -> Rows:
         """See `Store`."""
-        dead = (row for row in self._messages() if row["fate"] == Fate.DEAD_LETTER)
+        dead = (row for row in self._messages(self.sink.batches.values()) if row["fate"] == Fate.DEAD_LETTER)
         return sorted((row["offset"], row["reason"], row["error"], row["body"]) for row in dead)
 
     def readings(self) -> Rows:
@@ -81,7 +85,7 @@ class MemoryStore:
         names = ("quantity", "measured_at", "kind", "number", "integer", "text", "feature")
         return sorted(
             (row["offset"], position, *(value[name] for name in names))
-            for row in self._messages()
+            for row in self._messages(self.sink.pieces.values())
             for position, value in enumerate(row["readings"])
         )
 
@@ -137,7 +141,7 @@ class ClickHouseStore:
 
     def __init__(self, client: Any) -> None:
         self.client = client
-        self.sink = ClickHouseSink(client, epoch="0")
+        self.sink = ClickHouseSink(client)
 
     def _rows(self, query: str) -> Rows:
         return [tuple(row) for row in self.client.query(query).result_rows]
@@ -249,26 +253,26 @@ def _all(store: Store) -> list[Rows]:
 
 def test_a_batch_is_there_when_write_returns(store: Store):
     """Every row of a batch can be read once it is written."""
-    store.sink.write(_typical())
+    put(store.sink, _typical())
 
     assert [len(rows) for rows in _all(store)] == [4, 1, 3, 3, 2, 2]
 
 
 def test_the_same_batch_counts_once(store: Store):
     """A batch that is written three times is stored once, in every table and every roll-up."""
-    store.sink.write(_typical())
+    put(store.sink, _typical())
     once = _all(store)
 
-    store.sink.write(_typical())
-    store.sink.write(_typical())
+    put(store.sink, _typical())
+    put(store.sink, _typical())
 
     assert _all(store) == once
 
 
 def test_a_following_batch_adds(store: Store):
     """The next batch adds its rows, and to the roll-ups of the same minute."""
-    store.sink.write(_typical())
-    store.sink.write(_typical(first=4))
+    put(store.sink, _typical())
+    put(store.sink, _typical(first=4))
 
     assert [len(rows) for rows in _all(store)] == [8, 2, 6, 4, 2, 2]
     assert [(row[0], row[2], row[3]) for row in store.minutes()] == [("n", 2, 4), ("t", 4, 10)]
@@ -278,7 +282,7 @@ def test_equal_readings_of_two_batches_both_count(store: Store):
     """Two batches whose readings are the same are two, however small: the token names them, not their content."""
     at = NOW_MS * 1000
     for offset in (0, 1):
-        store.sink.write(batch([message(offset, reading("t", 1, at), received_at=at)], first=offset))
+        put(store.sink, batch([message(offset, reading("t", 1, at), received_at=at)], first=offset))
 
     assert [row[2:4] for row in store.minutes()] == [(2, 2)]
 
@@ -302,7 +306,7 @@ def test_equal_readings_of_two_batches_both_count(store: Store):
 def test_a_value_keeps_its_type(store: Store, value: object, kind: str, stored: tuple[Any, ...]):
     """A value is read back as it was written, to the last bit, from the readings and as the latest."""
     at = NOW_MS * 1000
-    store.sink.write(batch([message(0, reading("q", value, at))]))
+    put(store.sink, batch([message(0, reading("q", value, at))]))
 
     assert store.readings() == [(0, 0, "q", at, kind, *stored, Feature.TELEMETRY)]
     assert store.latest() == [("q", at, kind, *stored, Feature.TELEMETRY)]
@@ -311,7 +315,7 @@ def test_a_value_keeps_its_type(store: Store, value: object, kind: str, stored: 
 @pytest.mark.parametrize("at", [EARLIEST_US, -1, 0, -MINUTE, MINUTE - 1, 4_294_967_296_000_000, LATEST_US])
 def test_an_instant_is_kept(store: Store, at: int):
     """An instant before 1970, beyond 2106 or at the end of 2299 is kept, and falls into its own minute."""
-    store.sink.write(batch([message(0, reading("q", 1, at))]))
+    put(store.sink, batch([message(0, reading("q", 1, at))]))
 
     assert [row[3] for row in store.readings()] == [at]
     assert [row[1] for row in store.minutes()] == [at // MINUTE * MINUTE]
@@ -322,7 +326,7 @@ def test_only_numbers_roll_up(store: Store):
     """Bools, integers and floats have minutes; strings and JSON have none."""
     values = {"b": True, "i": -3, "f": 0.5, "s": "9", "j": [9]}
     at = NOW_MS * 1000
-    store.sink.write(batch([message(0, *(reading(name, value, at) for name, value in values.items()))]))
+    put(store.sink, batch([message(0, *(reading(name, value, at) for name, value in values.items()))]))
 
     assert [(row[0], row[3]) for row in store.minutes()] == [("b", 1.0), ("f", 0.5), ("i", -3.0)]
 
@@ -330,8 +334,8 @@ def test_only_numbers_roll_up(store: Store):
 def test_a_minute_has_its_extremes_and_its_last(store: Store):
     """A minute knows count, sum, least, greatest and last, also when readings come late and in several batches."""
     at = NOW_MS * 1000 // MINUTE * MINUTE
-    store.sink.write(batch([message(0, reading("q", 5, at + 9), reading("q", -7, at + 3))]))
-    store.sink.write(batch([message(1, reading("q", 1, at + 4))], first=1))
+    put(store.sink, batch([message(0, reading("q", 5, at + 9), reading("q", -7, at + 3))]))
+    put(store.sink, batch([message(1, reading("q", 1, at + 4))], first=1))
 
     assert store.minutes() == [("q", at, 3, -1.0, -7.0, 5.0, 5.0, Feature.TELEMETRY)]
 
@@ -339,8 +343,8 @@ def test_a_minute_has_its_extremes_and_its_last(store: Store):
 def test_the_latest_is_the_newest_measurement(store: Store):
     """A late reading changes nothing; of several at one instant the one that arrived last is the latest."""
     at = NOW_MS * 1000
-    store.sink.write(batch([message(0, reading("q", 1, at), reading("q", "last", at))]))
-    store.sink.write(batch([message(1, reading("q", 3, at - 1))], first=1))
+    put(store.sink, batch([message(0, reading("q", 1, at), reading("q", "last", at))]))
+    put(store.sink, batch([message(1, reading("q", 3, at - 1))], first=1))
 
     assert store.latest() == [("q", at, "string", 0.0, 0, "last", Feature.TELEMETRY)]
 
@@ -349,7 +353,7 @@ def test_features_do_not_mix(store: Store):
     """An attribute counts, and has minutes and a latest value of its own, beside telemetry of the same name and instant."""
     at = NOW_MS * 1000 // MINUTE * MINUTE
     readings = [reading("q", number, at, feature=feature) for number, feature in enumerate(Feature)]
-    store.sink.write(batch([message(0, *readings)]))
+    put(store.sink, batch([message(0, *readings)]))
 
     assert [(row[2], row[3], row[-1]) for row in store.minutes()] == [
         (1, 1.0, "attributes"),
@@ -362,15 +366,15 @@ def test_features_do_not_mix(store: Store):
 def test_an_instant_counts_once(store: Store):
     """Of several values at one instant, however late they come, there is the last that arrived; and every other instant."""
     at = NOW_MS * 1000
-    store.sink.write(batch([message(0, reading("q", 1, at), reading("q", 2, at), reading("q", 3, at + 1))]))
-    store.sink.write(batch([message(1, reading("q", 4, at)), message(2, reading("p", 5, at))], first=1))
+    put(store.sink, batch([message(0, reading("q", 1, at), reading("q", 2, at), reading("q", 3, at + 1))]))
+    put(store.sink, batch([message(1, reading("q", 4, at)), message(2, reading("p", 5, at))], first=1))
 
     assert [(row[0], row[2], row[6]) for row in store.once()] == [(0, "q", 3), (1, "q", 4), (2, "p", 5)]
 
 
 def test_an_empty_batch_is_written(store: Store):
     """A batch of which nothing is new is written, and adds nothing."""
-    store.sink.write(batch())
+    put(store.sink, batch())
 
     assert _all(store) == [[]] * 6
 
@@ -387,21 +391,21 @@ def test_a_dead_letter_keeps_its_bytes(store: Store):
         error="é\n",
         body=body,
     )
-    store.sink.write(batch([dead]))
+    put(store.sink, batch([dead]))
 
     assert store.dead_letters() == [(0, "undecodable", "é\n", body)]
 
 
 def test_labels_come_back(store: Store):
     """Labels are read back as they were, each message's its own."""
-    store.sink.write(batch([message(0, labels='{"floor":"2","hall":"é\'"}'), message(1)]))
+    put(store.sink, batch([message(0, labels='{"floor":"2","hall":"é\'"}'), message(1)]))
 
     assert [row[2] for row in store.messages()] == ['{"floor":"2","hall":"é\'"}', "{}"]
 
 
 def test_the_real_tables_pass_the_canary(client: Any):
     """On tables as they are migrated the check passes, and leaves nothing behind."""
-    canary.check(client, ClickHouseSink(client, epoch="0"))
+    canary.check(client, ClickHouseSink(client))
 
     left = {name: client.command(f"SELECT count() FROM {name}") for name in (*TABLES, "latest_state")}
     assert set(left.values()) == {0}
@@ -412,13 +416,108 @@ def test_the_canary_finds_a_table_without_a_window(client: Any, table: str):
     """A table that forgot its window is named, one at a time."""
     client.command(f"ALTER TABLE {table} RESET SETTING non_replicated_deduplication_window")
 
-    with pytest.raises(Unwritable, match=rf"expected \d in {table} and found \d;"):
-        canary.check(client, ClickHouseSink(client, epoch="0"))
+    with pytest.raises(Unwritable, match=rf"^{table} has non_replicated_deduplication_window = 0, and needs"):
+        canary.check(client, ClickHouseSink(client))
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_canary_finds_a_window_that_is_too_small(client: Any, table: str):
+    """A table that remembers too few blocks is named, with the statement that cures it."""
+    client.command(f"ALTER TABLE {table} MODIFY SETTING non_replicated_deduplication_window = 9999")
+
+    with pytest.raises(Unwritable) as found:
+        canary.check(client, ClickHouseSink(client))
+    client.command(str(found.value).rpartition("; ")[2])
+
+    canary.check(client, ClickHouseSink(client))
+
+
+def test_the_canary_counts(client: Any, monkeypatch: pytest.MonkeyPatch):
+    """Where a repeat is stored again, for whatever reason, every table that counts it is named."""
+    sink = ClickHouseSink(client)
+    insert = sink.insert
+    monkeypatch.setattr(sink, "insert", lambda table, rows, _: insert(table, rows, str(uuid.uuid4())))
+
+    with pytest.raises(
+        Unwritable, match=r"expected 2 in messages and found 4, .*, 1 in readings_1m_state and found 2;"
+    ):
+        canary.check(client, sink)
+
+
+def _refused(store: Store, condition: str) -> None:
+    """From now on the store refuses readings for which this does not hold."""
+    if isinstance(store, MemoryStore):
+        store.sink.guilty = {("id of raw-graph", 2)}
+    else:
+        cast("ClickHouseStore", store).client.command(
+            f"ALTER TABLE readings ADD CONSTRAINT guilty CHECK {condition}"
+        )
+
+
+def _pieces() -> Batch:
+    return batch([message(0), message(1)], [message(2), message(3)])
+
+
+def test_pieces_add_up(store: Store):
+    """The readings of a batch, written in pieces and some of them twice, are those of the batch."""
+    put(store.sink, _pieces())
+    whole = store.readings()
+    other = dataclasses.replace(_pieces(), epoch="1")
+
+    for piece in (Piece(0, 1), Piece(1, 3), Piece(1, 3), Piece(3, 4)):
+        store.sink.write(other, piece)
+
+    assert store.readings() == sorted(whole * 2)
+
+
+def test_a_refused_piece_leaves_nothing(store: Store):
+    """A piece with a message that is refused is refused as a whole; the others land, and its messages have no excuse."""
+    _refused(store, "origin_offset != 2")
+    some = _pieces()
+    for piece in (Piece(0, 4), Piece(2, 4), Piece(2, 3)):
+        with pytest.raises(Unwritable) as found:
+            store.sink.write(some, piece)
+        assert store.sink.excuse(some, piece, found.value) == ""
+
+    for piece in (Piece(0, 2), Piece(3, 4)):
+        store.sink.write(some, piece)
+
+    assert [row[0] for row in store.readings()] == [0, 1, 3]
+    assert [row[0] for row in store.latest()] == ["offset"]
+
+
+def test_nobody_is_to_blame_when_everything_is_refused(client: Any):
+    """While a harmless reading is refused too, a refused piece has that as its excuse, and nothing of it is left."""
+    client.command("ALTER TABLE readings ADD CONSTRAINT closed CHECK 0")
+    sink, some = ClickHouseSink(client), _pieces()
+    with pytest.raises(Unwritable) as found:
+        sink.write(some, Piece(0, 4))
+
+    assert "a harmless reading is refused too" in sink.excuse(some, Piece(0, 4), found.value)
+    assert client.command("SELECT count() FROM readings") == 0
+
+
+@pytest.mark.parametrize("text", [None, "something else"])
+def test_what_a_view_refuses_is_not_cut(client: Any, text: str | None):
+    """A view that refuses one message has let the table store its piece: whether the error says so or not."""
+    client.command(
+        "CREATE MATERIALIZED VIEW picky ENGINE = Memory AS SELECT throwIf(origin_offset = 2) AS x FROM readings"
+    )
+    store, some = ClickHouseStore(client), _pieces()
+    with pytest.raises(Unwritable) as found:
+        store.sink.write(some, Piece(0, 4))
+    error = Unwritable(text, code="0") if text else found.value
+
+    assert "a view behind it refuses them now" in store.sink.excuse(some, Piece(0, 4), error)
+
+    client.command("DROP VIEW picky")
+    put(store.sink, some)
+    assert ([row[0] for row in store.readings()], store.minutes()[0][2]) == ([0, 1, 2, 3], 4)
 
 
 def test_canaries_do_not_disturb_each_other(client: Any, monkeypatch: pytest.MonkeyPatch):
     """A check that begins in the middle of another one takes none of its rows."""
-    sink = ClickHouseSink(client, epoch="0")
+    sink = ClickHouseSink(client)
     insert, others = sink.insert, [1]
 
     def and_meanwhile(*arguments: Any) -> None:
@@ -434,7 +533,7 @@ def test_canaries_do_not_disturb_each_other(client: Any, monkeypatch: pytest.Mon
 
 def test_a_canary_that_was_killed_is_cleaned_up(client: Any, monkeypatch: pytest.MonkeyPatch):
     """Rows of a check that was killed more than an hour ago are taken out by the next one."""
-    sink = ClickHouseSink(client, epoch="0")
+    sink = ClickHouseSink(client)
     monkeypatch.setattr(canary, "_clean", lambda *_: None)
     two_hours_ago = (NOW_MS - 2 * 3600 * 1000) * 1_000_000
     monkeypatch.setattr(canary.time, "time_ns", lambda: two_hours_ago)
@@ -450,7 +549,7 @@ def test_a_canary_that_was_killed_is_cleaned_up(client: Any, monkeypatch: pytest
 def test_sensors_do_not_mix(client: Any, view: str):
     """Two sensors of one quantity, at one instant, are two rows of each view."""
     readings = [reading("q", 1, NOW_MS * 1000, sensor=sensor) for sensor in ("inlet", "outlet")]
-    ClickHouseStore(client).sink.write(batch([message(0, *readings)]))
+    put(ClickHouseStore(client).sink, batch([message(0, *readings)]))
 
     assert client.command(f"SELECT count() FROM {view}") == 2
 
@@ -458,7 +557,7 @@ def test_sensors_do_not_mix(client: Any, view: str):
 def test_a_value_that_was_replaced_is_not_found(client: Any):
     """A condition on the value is asked of the last one alone; one on the key reads only its part of the table."""
     store, at = ClickHouseStore(client), NOW_MS * 1000
-    store.sink.write(batch([message(offset, reading("q", offset, at)) for offset in range(2)]))
+    put(store.sink, batch([message(offset, reading("q", offset, at)) for offset in range(2)]))
 
     found = [
         client.command(f"SELECT count() FROM readings_once WHERE number = {number}") for number in (0, 1)
@@ -469,7 +568,7 @@ def test_a_value_that_was_replaced_is_not_found(client: Any):
 def test_each_instant_once_is_read_by_key(client: Any):
     """Conditions on the key reach the index of the readings, and nothing is sorted in memory."""
     query = "EXPLAIN indexes = 1 SELECT * FROM readings_once WHERE tenant = 'acme' AND device = 'd' AND measured_at > now()"
-    ClickHouseStore(client).sink.write(batch([message(0)]))
+    put(ClickHouseStore(client).sink, batch([message(0)]))
 
     plan = "\n".join(line for (line,) in client.query(query).result_rows)
 
@@ -482,7 +581,7 @@ def test_a_larger_insert_than_one_block_is_refused(client: Any):
     rows = pa.table({"tenant": pa.nulls(1_048_449, pa.string())})
 
     with pytest.raises(Unwritable, match="do not fit into one block of readings"):
-        ClickHouseSink(client, epoch="0").insert("readings", rows, "token")
+        ClickHouseSink(client).insert("readings", rows, "token")
 
 
 def test_a_large_batch_counts_once(client: Any):
@@ -493,7 +592,7 @@ def test_a_large_batch_counts_once(client: Any):
     store = ClickHouseStore(client)
 
     for _ in range(2):
-        store.sink.write(big)
+        put(store.sink, big)
 
     assert client.command("SELECT count() FROM readings") == 300_000
     assert client.command("SELECT sum(count) FROM readings_1m_state") == 300_000

@@ -170,6 +170,9 @@ TIMED_LISTS = st.lists(TIMED_TEXTS, max_size=3).map(an_array)
 @example(b'{"a":0.1234567890123456,"b":0.12345678901234567}', Feature.TELEMETRY)
 @example(b'{"a":9007199254740993.5,"b":1234567890123456789}', Feature.ATTRIBUTES)
 @example(b'{"ts":1,"values":{"a":1.50,"b":{"c":1.50}}}', Feature.TELEMETRY)
+@example(b'{"a":-0.0,"b":{"c":1.50}}', Feature.TELEMETRY)
+@example(b'{"\\u0074s":1,"values":2}', Feature.TELEMETRY)
+@example(b'{"ts":null,"values":{}}', Feature.TELEMETRY)
 def test_a_short_cut_leads_to_the_same_place(body, feature):
     """A body of the usual kind is what the thorough reader makes of it, to the type and the sign of a zero."""
     usual = thingsboard._usual(feature, body)

@@ -142,6 +142,7 @@ def test_mutated_records(pki):
     async def scenario(ports: Ports) -> None:
         chance = random.Random(2028)
         async with device(ports.coaps, pki) as established:
+            await alive(established)  # a device, from here on
             for number in range(STRANGERS):
                 if number == STRANGERS * 3 // 4:
                     before = resident()

@@ -18,6 +18,7 @@ from headrace.demo import judge
 from headrace.demo.run import register, send, settle
 from headrace.stack.stack import Stack
 from tests.support.processes import stack_settings, until
+from tests.support.verify import verify
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -207,6 +208,24 @@ async def test_a_kafka_that_hangs_is_never_success(stack: Stack, clickhouse: Any
     )
 
 
+async def test_a_running_pipeline_is_verified(stack: Stack, clickhouse: Any):
+    """While three fleets send and retry, and when they are done, what is stored is found to be in order."""
+    run = "verified-"
+    fleet = await register(stack, run)
+    sending = asyncio.create_task(send(stack, fleet, 1500, QUIET))
+
+    async def under_way() -> bool:
+        return await asyncio.to_thread(judge.arrived, clickhouse, run) > 0
+
+    await until(under_way, within=60)
+    early = await verify(stack, "--json")
+    ledgers = await sending
+    await settle(clickhouse, run, sum(ledger.accepted for ledger in ledgers.values()), QUIET)
+    late = await verify(stack, "--json")
+
+    assert (0, 0) == (early[0], late[0]), early[1] + late[1]
+
+
 async def test_kills_in_mid_stream_lose_and_repeat_nothing(stack: Stack, clickhouse: Any):
     """Processor, sink and ClickHouse are killed while three fleets send and retry; the accepted set is stored exactly."""
     run = "kills-"
@@ -230,6 +249,8 @@ async def test_kills_in_mid_stream_lose_and_repeat_nothing(stack: Stack, clickho
     await settle(clickhouse, run, sum(ledger.accepted for ledger in ledgers.values()), QUIET)
 
     assert await asyncio.to_thread(judge.differences, clickhouse, run, ledgers) == []
+    code, output = await verify(stack, "--json")
+    assert 0 == code, output
 
 
 async def test_the_log_holds_what_every_process_did(stack: Stack):

@@ -5,11 +5,14 @@ import contextlib
 import os
 import signal
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from headrace.stack.stack import Stack, answers
@@ -19,23 +22,82 @@ from schemas.reading_block import Span
 from schemas.reading_block import decode as decode_block
 from schemas.topics import DEAD_LETTERS, READINGS
 from tests.support.processes import free_ports, stack_settings, until
-from tests.support.raw import Raw, garbage, record
+from tests.support.raw import Raw, garbage, message, record
 
 TOPIC = "raw-thingsboard"
 GROUP = "headrace-process"
 
 
+PARTITIONS = 4
+
+
 @pytest.fixture(name="stack")
-async def _stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stack]:
-    """A Kafka and a processor, one partition a topic, small chunks."""
-    monkeypatch.setenv("HEADRACE_PROCESS__CHUNK_MESSAGES", "20")
-    settings = stack_settings(tmp_path, partitions=1)
-    async with Stack(settings, services=("kafka", "process"), fresh=True) as stack:
+async def _stack(tmp_path: Path) -> AsyncIterator[Stack]:
+    """A Kafka alone, its topics empty."""
+    settings = stack_settings(tmp_path, partitions=PARTITIONS)
+    async with Stack(settings, services=["kafka"], fresh=True) as stack:
+        await stack.create_topics()
         yield stack
 
 
-def produce(bootstrap: str, records: Sequence[Raw]) -> None:
-    """Return when Kafka has acknowledged them, in their order."""
+@dataclass(frozen=True)
+class Running:
+    """A processor of a process of its own."""
+
+    process: asyncio.subprocess.Process
+    port: int
+    stderr: Path
+
+    async def ended(self) -> int | None:
+        """Its exit code, when it has come to an end by itself."""
+        return await asyncio.wait_for(self.process.wait(), 120)
+
+    def ask(self, path: str) -> tuple[int, str]:
+        """Status and body of a probe or of the metrics."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def counted(self, name: str) -> float:
+        """A metric without labels."""
+        _, text = self.ask("/metrics")
+        return float(next(line for line in text.splitlines() if line.startswith(f"{name} ")).split()[1])
+
+
+@contextlib.asynccontextmanager
+async def processor(stack: Stack, *command: str, **settings: object) -> AsyncIterator[Running]:
+    """A processor that has joined the group; asked to leave in the end, if it is still there."""
+    (port,) = free_ports(1)
+    stderr = stack.settings.state / f"processor-{port}.log"
+    named = {"process__chunk_messages": 20, "health__port": port} | settings
+    environment = {f"HEADRACE_{name.upper()}": str(value) for name, value in named.items()}
+    with stderr.open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *(command or ("-m", "headrace", "process")),
+            env=os.environ | {"HEADRACE_KAFKA__BOOTSTRAP": stack.bootstrap} | environment,
+            stderr=log,
+        )
+    try:
+        yield Running(process, port, stderr)
+        if process.returncode is None:
+            process.terminate()
+            await asyncio.wait_for(process.wait(), 60)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def joined(running: Running) -> None:
+    """Return when it has partitions."""
+    await until(lambda: answers(f"http://127.0.0.1:{running.port}/ready"), within=120)
+
+
+def produce(bootstrap: str, records: Sequence[Raw], partition: int = 0) -> None:
+    """Return when Kafka has acknowledged them, in their order, on one partition."""
     failures: list[object] = []
     producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})
     for each in records:
@@ -43,7 +105,7 @@ def produce(bootstrap: str, records: Sequence[Raw]) -> None:
             TOPIC,
             each.value,
             each.key,
-            0,
+            partition,
             on_delivery=lambda error, _: failures.append(error),
             headers=list(each.headers),
         )
@@ -85,8 +147,8 @@ def delete_until(bootstrap: str, offset: int) -> None:
 def rows(messages: Sequence[Message]) -> list[tuple[int, str]]:
     """Offset and fate of every row, block by block; checks that each block covers what its headers say."""
     found = []
-    for message in messages:
-        span, batch = Span.of(message.headers()), decode_block(message.value())
+    for block in messages:
+        span, batch = Span.of(block.headers()), decode_block(block.value())
         offsets = batch.column("offset").to_pylist()
         assert offsets == list(range(span.first, span.last + 1))
         found += list(zip(offsets, batch.column("fate").to_pylist(), strict=True))
@@ -102,15 +164,16 @@ def beyond(found: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
     return kept
 
 
-async def emitted(stack: Stack, last: int) -> list[tuple[int, str]]:
-    """Every emitted row, once this raw offset is among them."""
+async def emitted(stack: Stack, last: int, partition: int = 0) -> list[tuple[int, str]]:
+    """Every emitted row of a raw partition, once this raw offset is among them."""
     found: list[tuple[int, str]] = []
 
     async def there() -> bool:
-        found[:] = rows(await asyncio.to_thread(consumed, stack.bootstrap, READINGS))
+        messages = await asyncio.to_thread(consumed, stack.bootstrap, READINGS)
+        found[:] = rows([message for message in messages if message.partition() == partition])
         return any(offset == last for offset, _ in found)
 
-    await until(there, within=60)
+    await until(there, within=120)
     return found
 
 
@@ -118,84 +181,89 @@ async def test_a_dead_letter_is_untouched_and_alone(stack: Stack):
     """What cannot be read is in `dead-letters` byte by byte; its neighbours are stored."""
     bad = garbage(1, b"\xc3\x01\xff garbage \x00")
     await asyncio.to_thread(produce, stack.bootstrap, [record(0), bad, record(2)])
+    async with processor(stack):
+        found = await emitted(stack, 2)
 
-    assert [(0, "stored"), (1, "dead_letter"), (2, "stored")] == beyond(await emitted(stack, 2))
+    assert [(0, "stored"), (1, "dead_letter"), (2, "stored")] == beyond(found)
     (letter,) = await asyncio.to_thread(consumed, stack.bootstrap, DEAD_LETTERS)
     dead = decode(DeadLetter, letter.value())
     assert (bad.key, bad.value, 1, "undecodable") == (dead.key, dead.value, dead.offset, dead.reason)
 
 
-async def test_every_offset_counts_once_after_kills(stack: Stack):
-    """Killed twice in the middle of the stream, the processor leaves out nothing, and nothing counts twice."""
-    messages = [record(offset) for offset in range(3000)]
-    repeats = [record(number) for number in range(0, 3000, 7)]
-    sending = asyncio.create_task(asyncio.to_thread(produce, stack.bootstrap, [*messages, *repeats]))
-    for _ in range(2):
-        killed = stack.pid("process")
-        os.kill(killed, signal.SIGKILL)
-        await stack.restarted("process", after_pid=killed)
-    await sending
+async def test_what_was_emitted_and_not_committed_is_emitted_again(stack: Stack):
+    """Killed between a block and its offset, a processor's work is done again, in vain: nothing counts twice.
 
-    found = await emitted(stack, len(messages) + len(repeats) - 1)
+    That it was done again is part of the test. Repeats of what was stored before the kill are duplicates after it.
+    """
+    messages = [record(offset) for offset in range(400)]
+    await asyncio.to_thread(produce, stack.bootstrap, messages)
+    fault = {"fault__moment": "blocks-acknowledged", "fault__after": 5}
+    async with processor(stack, **fault, fault__latch=stack.settings.state / "latch") as killed:
+        assert -signal.SIGKILL == await killed.ended()
+    before = await asyncio.to_thread(committed, stack.bootstrap)
+    once = rows(await asyncio.to_thread(consumed, stack.bootstrap, READINGS))
+    repeats = [record(number) for number in range(0, 400, 7)]
+    await asyncio.to_thread(produce, stack.bootstrap, repeats)
+    async with processor(stack):
+        found = await emitted(stack, len(messages) + len(repeats) - 1)
 
+    again = [offset for offset, _ in found[len(once) :] if offset <= once[-1][0]]
+    assert again, f"nothing was emitted twice: {before} was committed, {once[-1][0]} emitted"
     fates = ["stored"] * len(messages) + ["duplicate"] * len(repeats)
     assert list(enumerate(fates)) == beyond(found)
 
 
-@contextlib.asynccontextmanager
-async def another(stack: Stack) -> AsyncIterator[asyncio.subprocess.Process]:
-    """One more processor, that has joined the group; asked to leave in the end."""
-    (port,) = free_ports(1)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "headrace", "process"),
-        env=os.environ | {"HEADRACE_KAFKA__BOOTSTRAP": stack.bootstrap, "HEADRACE_HEALTH__PORT": str(port)},
-    )
-    try:
-        await until(lambda: answers(f"http://127.0.0.1:{port}/ready"), within=60)
-        yield process
-        process.terminate()
-        await asyncio.wait_for(process.wait(), 30)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
-async def test_every_offset_counts_once_after_rebalances(stack: Stack):
-    """While processors come and go, nothing is left out and nothing counts twice; one that is asked to leave exits with 0."""
-    total, codes = 0, []
+async def test_every_offset_counts_once_while_processors_come_and_go(stack: Stack):
+    """Two processors share four partitions in mid-stream, and part again: nothing is left out, nothing counts twice."""
+    sent = dict.fromkeys(range(PARTITIONS), 0)
 
     async def send(count: int) -> None:
-        nonlocal total
-        records = [record(offset) for offset in range(total, total + count)]
-        await asyncio.to_thread(produce, stack.bootstrap, records)
-        total += count
+        for partition in sent:
+            numbers = range(sent[partition], sent[partition] + count)
+            records = [record(n, message(message_id=f"{partition}-{n}")) for n in numbers]
+            await asyncio.to_thread(produce, stack.bootstrap, records, partition)
+            sent[partition] += count
 
-    await send(1000)
-    for _ in range(2):
-        async with another(stack) as process:
-            await send(1000)
-        codes.append(process.returncode)
-        await send(1000)
+    async with processor(stack) as first:
+        await joined(first)
+        await send(200)
+        async with processor(stack) as second:
+            sending = asyncio.create_task(send(600))
+            await joined(second)
+            await sending
+            await send(200)
+            await until(lambda: second.counted("headrace_process_blocks_total") > 0, within=120)
+            sending = asyncio.create_task(send(300))
+        await sending
+        found = {partition: await emitted(stack, sent[partition] - 1, partition) for partition in sent}
 
-    assert [(offset, "stored") for offset in range(total)] == beyond(await emitted(stack, total - 1))
-    assert [0, 0] == codes
+    for partition, rows_of in found.items():
+        assert [(offset, "stored") for offset in range(sent[partition])] == beyond(rows_of)
+    assert [0, 0] == [first.process.returncode, second.process.returncode]
 
 
-async def test_a_new_group_reads_an_old_log(tmp_path: Path):
+async def test_who_leaves_leaves_nothing_to_do_again(stack: Stack):
+    """Asked to leave in mid-stream, a processor brings home what is in flight, and commits it."""
+    await asyncio.to_thread(produce, stack.bootstrap, [record(offset) for offset in range(5000)])
+    async with processor(stack) as leaving:
+        await emitted(stack, 19)
+    before = await asyncio.to_thread(committed, stack.bootstrap)
+    found = rows(await asyncio.to_thread(consumed, stack.bootstrap, READINGS))
+
+    assert (0, found[-1][0] + 1) == (leaving.process.returncode, before)
+
+
+async def test_a_new_group_reads_an_old_log(stack: Stack):
     """Where retention has deleted the beginning of a raw topic, a first processor begins with what is there."""
-    async with Stack(stack_settings(tmp_path, partitions=1), services=["kafka"], fresh=True) as stack:
-        await stack.create_topics()
-        await asyncio.to_thread(produce, stack.bootstrap, [record(offset) for offset in range(50)])
-        await asyncio.to_thread(delete_until, stack.bootstrap, 37)
-        async with another(stack):
-            found = await emitted(stack, 49)
+    await asyncio.to_thread(produce, stack.bootstrap, [record(offset) for offset in range(50)])
+    await asyncio.to_thread(delete_until, stack.bootstrap, 37)
+    async with processor(stack):
+        found = await emitted(stack, 49)
 
     assert [(offset, "stored") for offset in range(37, 50)] == found
 
 
-CANNOT_DELIVER = """
+REFUSING = """
 import asyncio
 from processors.app import main
 from runtime.publisher import Publisher, Undelivered
@@ -206,37 +274,154 @@ send = Publisher.send
 
 def refusing(self, topic, value, *, headers=(), **options):
     done = send(self, topic, value, headers=headers, **options)
-    if topic == READINGS and Span.of(headers).first >= 40:
+    if topic == READINGS and Span.of(headers).first {which}:
         done = asyncio.get_running_loop().create_future()
-        done.set_exception(Undelivered("refused"))
+        {outcome}
     return done
 
 Publisher.send = refusing
 main()
 """
+CANNOT_DELIVER = REFUSING.format(which=">= 40", outcome='done.set_exception(Undelivered("refused"))')
+NEVER_ACKNOWLEDGED = REFUSING.format(which=">= 40", outcome="")
+FIRST_NEVER_ACKNOWLEDGED = REFUSING.format(which="== 0", outcome="")
 
 
-async def test_what_cannot_be_delivered_ends_the_process(tmp_path: Path):
-    """A block that Kafka does not take ends the processor with an error, and only what went before is committed."""
-    async with Stack(stack_settings(tmp_path, partitions=1), services=["kafka"], fresh=True) as stack:
-        await stack.create_topics()
-        await asyncio.to_thread(produce, stack.bootstrap, [record(offset) for offset in range(100)])
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            CANNOT_DELIVER,
-            env=os.environ
-            | {
-                "HEADRACE_KAFKA__BOOTSTRAP": stack.bootstrap,
-                "HEADRACE_HEALTH__PORT": str(stack.settings.process_health_port),
-                "HEADRACE_PROCESS__CHUNK_MESSAGES": "20",
-            },
-        )
+async def test_faust_habit_an_agent_that_raises(stack: Stack):
+    """Stock Faust acknowledges what an agent failed on, and goes on; here the processor ends with an error.
+
+    Only what went before the failure is committed.
+    """
+    await asyncio.to_thread(produce, stack.bootstrap, [record(offset) for offset in range(100)])
+    async with processor(stack, "-c", CANNOT_DELIVER) as running:
+        code = await running.ended()
+
+    assert (1, 40) == (code, await asyncio.to_thread(committed, stack.bootstrap))
+
+
+async def test_what_is_never_acknowledged_ends_the_process(stack: Stack):
+    """If offsets stop although there is work, the processor ends with an error and says which partition stands still."""
+    await asyncio.to_thread(produce, stack.bootstrap, [record(offset) for offset in range(100)])
+    async with processor(stack, "-c", NEVER_ACKNOWLEDGED, process__stuck_seconds=5) as running:
+        code = await running.ended()
+
+    assert (1, 40) == (code, await asyncio.to_thread(committed, stack.bootstrap))
+    assert "raw-thingsboard [0] has stood still" in running.stderr.read_text()
+
+
+async def test_faust_habit_a_stop_with_a_message_that_is_never_acknowledged(stack: Stack):
+    """Stock Faust waits for it for ever; here the processor is gone, and only what went before is committed."""
+    await asyncio.to_thread(produce, stack.bootstrap, [record(offset) for offset in range(100)])
+    async with processor(stack, "-c", NEVER_ACKNOWLEDGED, process__grace_seconds=8) as running:
+        await emitted(stack, 99)
+        running.process.terminate()
+        await running.ended()
+
+    assert 40 == await asyncio.to_thread(committed, stack.bootstrap)
+
+
+async def test_faust_habit_acknowledgements_out_of_order_in_a_fresh_group(stack: Stack):
+    """Stock Faust commits past a first message that nobody acknowledged; here nothing is committed before it."""
+    await asyncio.to_thread(produce, stack.bootstrap, [record(offset) for offset in range(100)])
+    async with processor(stack, "-c", FIRST_NEVER_ACKNOWLEDGED, process__grace_seconds=8) as running:
+        await emitted(stack, 99)
+        running.process.terminate()
+        await running.ended()
+
+    assert OFFSET_INVALID == await asyncio.to_thread(committed, stack.bootstrap)
+
+
+FORGETFUL = """
+import itertools
+from processors.app import main
+from processors.chunks import ChunkConsumer
+
+getmany = ChunkConsumer.getmany
+count = itertools.count(1)
+
+async def forgetful(self, timeout):
+    async for tp, chunk in getmany(self, timeout):
+        yield tp, chunk
+        number = next(count)
+        if number < 60 and number % 7 == 3:
+            self.app.flow_control.clear()
+        if number < 60 and number % 7 == 5:
+            await self.perform_seek()
+
+ChunkConsumer.getmany = forgetful
+main()
+"""
+
+
+async def test_faust_habit_a_redelivery_and_a_cleared_queue_inside_a_generation(stack: Stack):
+    """What is delivered twice is processed once, and what is lost on the way to the agent is fetched again.
+
+    That both happened is part of the test.
+    """
+    await asyncio.to_thread(produce, stack.bootstrap, [record(offset) for offset in range(2000)])
+    async with processor(stack, "-c", FORGETFUL) as running:
+        found = await emitted(stack, 1999)
+        redelivered = running.counted("headrace_process_redelivered_total")
+        sought = running.counted("headrace_process_reseeks_total")
+
+    assert [(offset, "stored") for offset in range(2000)] == found
+    assert (True, True) == (redelivered > 0, sought > 0)
+
+
+async def test_a_kafka_that_hangs_ends_the_process(stack: Stack):
+    """Where Kafka stands still in mid-stream, the processor ends with an error; when it is back, everything counts once."""
+    total = 5000
+    await asyncio.to_thread(produce, stack.bootstrap, [record(offset) for offset in range(total)])
+    async with processor(stack, process__stuck_seconds=5, process__chunk_messages=2) as running:
+        await emitted(stack, 1)
+        os.kill(stack.pid("kafka"), signal.SIGSTOP)
         try:
-            code = await asyncio.wait_for(process.wait(), 60)
+            code = await running.ended()
         finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+            os.kill(stack.pid("kafka"), signal.SIGCONT)
+    async with processor(stack):
+        found = await emitted(stack, total - 1)
 
-        assert (1, 40) == (code, await asyncio.to_thread(committed, stack.bootstrap))
+    assert 1 == code
+    assert [(offset, "stored") for offset in range(total)] == beyond(found)
+
+
+async def test_too_many_dead_letters_hold_their_partition_alone(stack: Stack):
+    """A partition of garbage stands still before the limit is passed, /ready says so, and the other ones go on."""
+    await asyncio.to_thread(produce, stack.bootstrap, [garbage(offset) for offset in range(100)])
+    await asyncio.to_thread(produce, stack.bootstrap, [record(offset) for offset in range(100)], 1)
+    limit = {"process__dead_letter_window": 60, "process__dead_letter_limit": 0.5}
+    async with processor(stack, **limit) as running:
+        await until(lambda: answers(f"http://127.0.0.1:{running.port}/metrics"), within=120)
+        await until(lambda: "is held" in running.ask("/ready")[1], within=120)
+        found = await emitted(stack, 99, 1)
+        status, sentence = running.ask("/ready")
+        alive, _ = running.ask("/health")
+
+    letters = await asyncio.to_thread(consumed, stack.bootstrap, DEAD_LETTERS)
+    assert (503, 200, 20) == (status, alive, len(letters))
+    assert sentence.startswith("raw-thingsboard [0] is held: 40 of the last 40 messages were dead letters")
+    assert [(offset, "stored") for offset in range(100)] == found
+    assert 20 == await asyncio.to_thread(committed, stack.bootstrap)
+
+
+async def test_a_topic_that_is_created_again_ends_the_process(stack: Stack):
+    """A raw topic that is not the one any more has other offsets: the processor ends with an error and says so.
+
+    Its deletion is enough, if a rebalance makes the processor look before it is there again.
+    """
+    async with processor(stack, process__topic_check_seconds=1) as running:
+        await joined(running)
+        admin = AdminClient({"bootstrap.servers": stack.bootstrap})
+        await asyncio.to_thread(admin.delete_topics([TOPIC])[TOPIC].result, 30)
+
+        async def created() -> bool:
+            await stack.create_topics()
+            return TOPIC in admin.list_topics(timeout=10).topics
+
+        await until(created, within=60)
+        code = await running.ended()
+
+    said = running.stderr.read_text()
+    assert 1 == code
+    assert f"deleted and created again while we ran: {TOPIC}" in said or f"topic {TOPIC}: " in said

@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from schemas.reading import Reading, reading
 from schemas.reading_block import Fate, MessageRow, Span, decode, encode
-from sinks.sink import Batch, Block
+from sinks.progress import Piece
+from sinks.sink import Batch, Block, Sink
 
 NOW_MS = int(time.time()) * 1000
 """The log's time of these messages: a month later ClickHouse forgets them."""
@@ -67,6 +68,18 @@ def batch(*blocks: Sequence[MessageRow], first: int = 0, **where: Any) -> Batch:
             for index, rows in enumerate(blocks)
         ],
     )
+
+
+def whole(some: Batch) -> Piece:
+    """All messages of a batch."""
+    return Piece(0, some.messages)
+
+
+def store(sink: Sink, some: Batch) -> None:
+    """Write a batch that nothing is wrong with, as a delivery does."""
+    if some.messages:
+        sink.write(some, whole(some))
+    sink.account(some)
 
 
 def origins(stored: Batch) -> list[tuple[str, int]]:

@@ -81,11 +81,16 @@ class MemoryRemote:
     key: str = "remote"
     proof: Proof = NOTHING
     mail: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
+    is_admitted: bool = False
 
     @property
     def endpoint(self) -> str:
         """See `producers.coap.remote.Remote`."""
         return f"coap://{self.key}"
+
+    def admitted(self) -> None:
+        """See `producers.coap.remote.Remote`."""
+        self.is_admitted = True
 
     def send(self, datagram: bytes) -> None:
         """See `producers.coap.remote.Remote`."""

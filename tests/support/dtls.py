@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 from aiocoap import Message
 from OpenSSL import SSL
@@ -15,9 +16,11 @@ from tests.support.coap import Peer, answer, peer
 class Device:
     """One association, from its first ClientHello on."""
 
-    def __init__(self, socket: Peer, pki: Pki | None = None) -> None:
+    def __init__(self, socket: Peer, pki: Pki | None = None, *, key: tuple[str, bytes] | None = None) -> None:
         context = SSL.Context(SSL.DTLS_CLIENT_METHOD)
         context.set_options(SSL.OP_NO_QUERY_MTU)
+        if key is not None:
+            _use_key(context, *key)
         if pki is not None:
             context.use_certificate_chain_file(str(pki.certificate("device")))
             context.use_privatekey_file(str(pki.private_key("device")))
@@ -80,6 +83,12 @@ class Device:
             self.socket.send(record)
         return answer(await self.read())
 
+    def say_goodbye(self) -> None:
+        """End the session as a device does that knows it will not come back."""
+        with contextlib.suppress(SSL.Error):  # it was never complete
+            self.connection.shutdown()
+        self.flush()
+
     async def read(self) -> bytes:
         """The next decrypted datagram; SSL.ZeroReturnError when the other end said goodbye."""
         while True:
@@ -87,6 +96,23 @@ class Device:
                 return self.connection.recv(1 << 16)
             except SSL.WantReadError:
                 await self.hear()
+
+
+def _use_key(context: SSL.Context, identity: str, key: bytes) -> None:
+    """Let a client prove itself by a pre-shared key; pyOpenSSL has no public way to (26.4)."""
+    lib: Any = SSL._lib  # type: ignore[attr-defined]
+    ffi: Any = SSL._ffi  # type: ignore[attr-defined]
+
+    def answer(_: Any, __: Any, name: Any, ___: int, out: Any, ____: int) -> int:
+        ffi.memmove(name, identity.encode() + b"\0", len(identity) + 1)
+        ffi.memmove(out, key, len(key))
+        return len(key)
+
+    signature = "unsigned int(SSL *, const char *, char *, unsigned int, unsigned char *, unsigned int)"
+    callback = ffi.callback(signature, answer)
+    context.set_cipher_list(b"PSK-AES128-GCM-SHA256")
+    lib.SSL_CTX_set_psk_client_callback(context._context, callback)
+    context.set_app_data(callback)  # it has to live as long as the context does
 
 
 @contextlib.asynccontextmanager

@@ -1,10 +1,16 @@
-"""Short stand-ins for the seams: an outbox and a sink that remember, and fail when told to."""
+"""Short stand-ins for the seams: an outbox, a sink and a place for dead letters that remember, and fail when told to."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from runtime.publisher import PublishError
+from schemas.dead_letter import DeadLetter
 from schemas.raw_message import RawMessage
-from sinks.sink import Batch, SinkError
+from schemas.reading_block import Span
+from sinks.condemn import between
+from sinks.dead_letters import RawRecord
+from sinks.progress import Piece
+from sinks.sink import Batch, SinkError, Unwritable
+from tests.support.blocks import origins
 
 
 class MemoryOutbox:
@@ -21,15 +27,72 @@ class MemoryOutbox:
         self.messages.extend(messages)
 
 
+Key = tuple[str, int, str, int, int]
+"""What a token names: topic, partition, epoch, first, last."""
+
+
 class MemorySink:
-    """Keeps batches, each once however often it is written; each of the `failures` is raised by one write."""
+    """Keeps pieces and accounts, each once however often it is written.
+
+    Each of the `failures` is raised by one write or account. Readings of the messages at `guilty` origins are refused, and
+    everything is while `broken` says why.
+    """
 
     def __init__(self, *failures: SinkError) -> None:
-        self.batches: dict[tuple[str, int, int, int], Batch] = {}
+        self.pieces: dict[tuple[Key, Piece], Batch] = {}
+        self.batches: dict[Key, Batch] = {}
         self.failures = list(failures)
+        self.guilty: set[tuple[str, int]] = set()
+        self.broken = ""
 
-    def write(self, batch: Batch) -> None:
+    def write(self, batch: Batch, piece: Piece) -> None:
         """See `sinks.sink.Sink.write`."""
+        self._fail()
+        part = between(batch, piece)
+        if self.guilty & set(origins(part)):
+            raise Unwritable("constraint violated", code="469")
+        self.pieces.setdefault((_key(batch), piece), part)
+
+    def excuse(self, batch: Batch, piece: Piece, error: Unwritable) -> str:
+        """See `sinks.sink.Sink.excuse`."""
+        return "the table has it already" if (_key(batch), piece) in self.pieces else self.broken
+
+    def account(self, batch: Batch) -> None:
+        """See `sinks.sink.Sink.account`."""
+        self._fail()
+        self.batches.setdefault(_key(batch), batch)
+
+    def _fail(self) -> None:
         if self.failures:
             raise self.failures.pop(0)
-        self.batches.setdefault((batch.topic_id, batch.partition, batch.first, batch.last), batch)
+        if self.broken:
+            raise Unwritable(self.broken, code="395")
+
+
+def _key(batch: Batch) -> Key:
+    return batch.topic_id, batch.partition, batch.epoch, batch.first, batch.last
+
+
+class MemoryDeadLetters:
+    """Has a raw record for every origin, but for those at `gone` offsets; each of the `failures` is raised by one call."""
+
+    def __init__(self, *failures: SinkError) -> None:
+        self.letters: list[DeadLetter] = []
+        self.gone: set[int] = set()
+        self.failures = list(failures)
+
+    def raw(self, span: Span, offset: int) -> RawRecord:
+        """See `sinks.dead_letters.DeadLetters.raw`."""
+        self._fail()
+        if offset in self.gone:
+            return RawRecord(missing="its raw record is gone")
+        return RawRecord(key=b"acme/boiler-7", value=b"raw %d" % offset, headers={"id": b"%d" % offset})
+
+    def publish(self, letters: Sequence[DeadLetter]) -> None:
+        """See `sinks.dead_letters.DeadLetters.publish`."""
+        self._fail()
+        self.letters += letters
+
+    def _fail(self) -> None:
+        if self.failures:
+            raise self.failures.pop(0)

@@ -70,6 +70,7 @@ class ScriptedConsumer:
         self.now = 0.0
         self.assigned: list[TopicPartition] = []
         self.paused: set[int] = set()
+        self.log_begins = 0
 
     def over(self) -> bool:
         """Whether every step was played."""
@@ -111,6 +112,10 @@ class ScriptedConsumer:
             found.append(TopicPartition(tp.topic, tp.partition, offset, metadata))
         return [_Failed(tp, self.committed_error) for tp in found] if self.committed_error else found  # type: ignore[misc]
 
+    def get_watermark_offsets(self, partition: TopicPartition, timeout: float) -> tuple[int, int]:
+        """As confluent-kafka; the log of each partition begins at `log_begins`."""
+        return self.log_begins, 1 << 40
+
     def assign(self, partitions: list[TopicPartition]) -> None:
         """As confluent-kafka."""
         self.assigned += partitions
@@ -137,7 +142,11 @@ class ScriptedConsumer:
             raise KafkaException(KafkaError(code))
         self.group[target.partition] = (target.offset, target.metadata or "")
         pending = Progress.decode(target.metadata).pending
-        recorded = "" if pending is None else f" record {pending[0]}-{pending[1]}"
+        recorded = "" if pending is None else f" record {pending.first}-{pending.last}"
+        recorded += "" if pending is None or not pending.cuts else f" cut at {list(pending.cuts)}"
+        recorded += (
+            "" if pending is None or not pending.unwritable else f" without {list(pending.unwritable)}"
+        )
         self.journal.append(f"commit {target.partition}@{target.offset}{recorded}")
         return offsets
 

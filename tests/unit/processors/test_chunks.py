@@ -327,6 +327,34 @@ async def test_a_held_partition_is_not_fetched(consumer):
     assert {THERE} == consumer._get_active_partitions()
 
 
+async def test_a_fetcher_that_ended_quietly_is_noticed(consumer, thread):
+    """A part of Faust that is gone without an error is a sentence for the watchdog; before it has begun it is none."""
+    thread._consumer = SimpleNamespace(_coordinator=None)
+    before = consumer.app.vital()
+    consumer.app._fetcher._started.set()
+    consumer.app._fetcher.set_shutdown()
+
+    assert ("", "Faust fetches no more") == (before, consumer.app.vital())
+
+
+async def test_a_client_that_left_the_group_quietly_is_noticed(consumer, thread):
+    """So is a Kafka client whose place in the group is kept by nobody."""
+    gone = asyncio.get_running_loop().create_future()
+    thread._consumer = SimpleNamespace(_coordinator=SimpleNamespace(_coordination_task=gone))
+    before = consumer.app.vital()
+    gone.set_result(None)
+
+    assert ("", "the Kafka client has left the group") == (before, consumer.app.vital())
+
+
+async def test_a_rebalance_that_does_not_end_is_noticed(consumer, thread):
+    """While partitions are on their way, that is said; the watchdog has the patience."""
+    thread._consumer = SimpleNamespace(_coordinator=None)
+    consumer.app.rebalancing = True
+
+    assert "a rebalance does not end" == consumer.app.vital()
+
+
 async def _true():
     """Done."""
     return True

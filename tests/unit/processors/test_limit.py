@@ -30,7 +30,9 @@ def test_more_than_the_share_of_the_last_ones_exceeds(chunks, exceeded):
     """With a half of ten messages: more than five dead letters among any ten that follow each other."""
     limit = DeadLetterLimit(share=0.5, window=10)
 
-    assert exceeded == any([limit.exceeded(rows(chunk)) for chunk in chunks])
+    found = [limit.exceeded(rows(chunk)) for chunk in chunks]
+
+    assert exceeded == any(found)
 
 
 def test_a_share_of_one_is_never_exceeded():

@@ -48,7 +48,7 @@ class Rebuilds:
         self.hanging = False
         self.fails_with = None
 
-    def __call__(self, source, committed, abandoned):
+    def __call__(self, source, committed, abandoned) -> Window:
         """See `processors.partitions.Rebuild`."""
         self.asked.append((source.partition, committed))
         if self.fails_with:

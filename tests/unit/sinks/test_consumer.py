@@ -7,11 +7,11 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from sinks.consumer import BlockConsumer, Stranded
-from sinks.progress import Progress
+from sinks.progress import Pending, Piece, Progress
 from sinks.settings import SinkSettings
-from sinks.sink import Batch, Retryable, Unwritable
-from tests.support.blocks import origins
-from tests.support.fakes import MemorySink
+from sinks.sink import Batch, Retryable
+from tests.support.blocks import origins, whole
+from tests.support.fakes import MemoryDeadLetters, MemorySink
 from tests.support.group import Record, ScriptedConsumer, record
 
 AWAY = Retryable("connection refused", code="connection")
@@ -31,10 +31,11 @@ class JournalSink(MemorySink):
         super().__init__(*failures)
         self._consumer = consumer
 
-    def write(self, batch: Batch) -> None:
+    def write(self, batch: Batch, piece: Piece) -> None:
         """Note what is tried."""
-        self._consumer.journal.append(f"insert {batch.partition} {batch.first}-{batch.last}")
-        super().write(batch)
+        part = "" if piece == whole(batch) else f" messages {piece.first}-{piece.end}"
+        self._consumer.journal.append(f"insert {batch.partition} {batch.first}-{batch.last}{part}")
+        super().write(batch, piece)
 
 
 def _give(*numbers: int) -> Callable[[ScriptedConsumer], None]:
@@ -48,15 +49,24 @@ def _revoke(*numbers: int) -> Callable[[ScriptedConsumer], None]:
 def _run(consumer: ScriptedConsumer, *failures: Any, **settings: Any) -> JournalSink:
     """Run a sink until the script is over; a batch is one reading, unless it is said otherwise."""
     sink = JournalSink(consumer, *failures)
-    BlockConsumer(
+    _run_into(sink, consumer, **settings)
+    return sink
+
+
+def _run_into(sink: MemorySink, consumer: ScriptedConsumer, **settings: Any) -> None:
+    _consumer(sink, consumer, **settings).run()
+
+
+def _consumer(sink: MemorySink, consumer: ScriptedConsumer, **settings: Any) -> BlockConsumer:
+    return BlockConsumer(
         cast("Consumer", consumer),
         sink,
+        MemoryDeadLetters(),
         SinkSettings(**{"batch_rows": 1, **settings}),
         topic_id="r",
         stopping=consumer.over,
         monotonic=consumer.clock,
-    ).run()
-    return sink
+    )
 
 
 def _offsets(sink: MemorySink) -> list[int]:
@@ -99,7 +109,9 @@ def test_what_is_not_full_waits():
 
 def test_an_open_range_is_written_first_and_exactly():
     """A new owner writes the recorded range again, against the watermarks of then, before anything else."""
-    progress = Progress(topic_id="r", stored={"id of raw-graph": 4}, pending=(1, 2))
+    progress = Progress(
+        topic_id="r", stored={"id of raw-graph": 4}, pending=Pending(first=1, last=2, epoch="0")
+    )
     consumer = ScriptedConsumer(
         _give(0),
         [record(1, 3, 6), record(2, 7, 7), record(3, 8, 8)],
@@ -116,7 +128,9 @@ def test_an_open_range_is_written_first_and_exactly():
 
 def test_a_topic_that_was_created_anew_starts_at_its_beginning():
     """The offset of another topic of the same name counts for nothing; what is stored of raw topics does."""
-    progress = Progress(topic_id="of then", stored={"id of raw-graph": 3}, pending=(40, 41))
+    progress = Progress(
+        topic_id="of then", stored={"id of raw-graph": 3}, pending=Pending(first=40, last=41, epoch="0")
+    )
     consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], (), (), committed={0: (40, progress.encode())})
 
     sink = _run(consumer)
@@ -143,7 +157,7 @@ def test_a_fenced_end_leaves_the_range_to_the_next_owner(code: int):
 
     _run(consumer)
 
-    assert Progress.decode(consumer.group[0][1]).pending == (0, 0)
+    assert Progress.decode(consumer.group[0][1]).pending == Pending(first=0, last=0, epoch="0")
 
 
 def test_a_fenced_partition_comes_back_with_the_assignment():
@@ -292,17 +306,107 @@ def test_a_stop_ends_the_retries():
 
     _run(consumer, *[AWAY] * 99)
 
-    assert Progress.decode(consumer.group[0][1]).pending == (0, 0)
+    assert Progress.decode(consumer.group[0][1]).pending == Pending(first=0, last=0, epoch="0")
 
 
-def test_an_unwritable_batch_ends_the_sink():
-    """A batch that would fail again ends the process, with its range recorded."""
-    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], (), ())
+def test_a_refused_message_is_cut_out():
+    """Each cut, and the message that is given up, is recorded before the next insert; all others land."""
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 3)], *[()] * 20)
+    sink = JournalSink(consumer)
+    sink.guilty = {("id of raw-graph", 2)}
 
-    with pytest.raises(Unwritable, match="no such table"):
-        _run(consumer, Unwritable("no such table"))
+    _run_into(sink, consumer)
 
-    assert consumer.journal[-2:] == ["insert 0 0-0", "close"]
+    assert [line for line in consumer.journal[1:-1] if not line.startswith("poll")] == [
+        "commit 0@0 record 0-0",
+        "insert 0 0-0",
+        "commit 0@0 record 0-0 cut at [2]",
+        "insert 0 0-0 messages 0-2",
+        "insert 0 0-0 messages 2-4",
+        "commit 0@0 record 0-0 cut at [3]",
+        "insert 0 0-0 messages 2-3",
+        "commit 0@0 record 0-0 without [2]",
+        "insert 0 0-0 messages 3-4",
+        "commit 0@1",
+    ]
+    assert _fates(sink) == {0: "stored", 1: "stored", 2: "dead_letter", 3: "stored"}
+
+
+def _fates(sink: MemorySink) -> dict[int, str]:
+    return {
+        row["offset"]: row["fate"]
+        for batch in sink.batches.values()
+        for block in batch.blocks
+        for row in block.messages.select(["offset", "fate"]).to_pylist()
+    }
+
+
+def test_nothing_is_cut_while_everything_is_refused():
+    """While ClickHouse refuses even what is harmless the batch waits as it is, and lands once that is cured."""
+    consumer = ScriptedConsumer(
+        _give(0), [record(0, 0, 3)], *[()] * 9, lambda _: setattr(sink, "broken", ""), *[()] * 99
+    )
+    sink = JournalSink(consumer)
+    sink.broken = "a view fails"
+
+    _run_into(sink, consumer)
+
+    commits = [line for line in consumer.journal if line.startswith("commit")]
+    assert (commits, set(_fates(sink).values())) == (["commit 0@0 record 0-0", "commit 0@1"], {"stored"})
+
+
+def test_what_waits_says_why():
+    """While nothing is written a sentence says where and why, and no longer once it is."""
+    consumer = ScriptedConsumer(
+        _give(0),
+        [record(0, 0, 3)],
+        (),
+        lambda _: seen.append(running.trouble),
+        (),
+        lambda _: setattr(sink, "broken", ""),
+        *[()] * 99,
+    )
+    seen: list[str] = []
+    sink = JournalSink(consumer)
+    sink.broken = "a view fails"
+    running = _consumer(sink, consumer)
+
+    running.run()
+
+    assert (seen, running.trouble) == (["readings [0] cannot be written: a view fails: a view fails"], "")
+
+
+def test_a_batch_keeps_its_epoch():
+    """A batch that was begun under another epoch is written under that one, and the next one under the present."""
+    progress = Progress(topic_id="r", pending=Pending(first=0, last=0, epoch="old"))
+    consumer = ScriptedConsumer(
+        _give(0), [record(0, 0, 0), record(1, 1, 1)], (), (), committed={0: (0, progress.encode())}
+    )
+
+    sink = _run(consumer, epoch="new")
+
+    assert [key[2] for key in sink.batches] == ["old", "new"]
+
+
+def test_recorded_batches_are_completed_one_at_a_time():
+    """While too much is held, only the partition whose recorded batch is nearest to its end is fed."""
+    progress = Progress(topic_id="r", pending=Pending(first=0, last=1, epoch="0")).encode()
+    consumer = ScriptedConsumer(
+        _give(0, 1),
+        [record(0, 0, 0), record(0, 0, 9, partition=1)],
+        lambda c: seen.append(set(c.paused)),
+        [record(1, 10, 19, partition=1)],
+        lambda c: seen.append(set(c.paused)),
+        [record(1, 1, 1)],
+        (),
+        (),
+        committed={0: (0, progress), 1: (0, progress)},
+    )
+    seen: list[set[int]] = []
+
+    sink = _run(consumer, buffer_bytes=1)
+
+    assert (seen, [key[1] for key in sink.batches]) == ([{0}, {1}], [1, 0])
 
 
 def test_too_much_in_all_makes_the_fullest_be_written():
@@ -380,6 +484,28 @@ def test_a_missing_offset_is_told_to_the_operator():
 
     with pytest.raises(Stranded, match=r"readings \[0\]: offset 7 is not on the log: .* \(out of range\)"):
         _run(consumer)
+
+
+@pytest.mark.parametrize(("begins", "start"), [(6, 7), (7, 7), (8, 8)])
+def test_lost_blocks_are_skipped_when_told_to(begins: int, start: int):
+    """Told to, a sink goes on where the log begins, with its watermarks; an offset that is on the log stays."""
+    progress = Progress(topic_id="r", stored={"id of raw-graph": 3})
+    consumer = ScriptedConsumer(_give(0), [record(8, 0, 4)], (), (), committed={0: (7, progress.encode())})
+    consumer.log_begins = begins
+
+    sink = _run(consumer, skip_lost=True)
+
+    assert (consumer.journal[0], _offsets(sink)) == (f"assign 0@{start}", [4])
+
+
+def test_a_beginning_is_no_loss():
+    """A group that never committed begins where the log does, and loses nothing."""
+    consumer = ScriptedConsumer(_give(0), [record(8, 0, 4)], (), ())
+    consumer.log_begins = 8
+
+    _run(consumer, skip_lost=True)
+
+    assert consumer.journal[0] == "assign 0@-2"
 
 
 @pytest.mark.parametrize("code", [KafkaError._MAX_POLL_EXCEEDED, KafkaError._TRANSPORT])

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from schemas.reading_block import Span
 from sinks.clickhouse.tables import tables
 from sinks.partition import Partition
-from sinks.progress import Progress
+from sinks.progress import Pending, Progress
+from sinks.sink import Batch
 from tests.support.blocks import origins, run, span
 
 FULL = {"rows": 1 << 30, "size": 1 << 30}
@@ -32,6 +33,10 @@ class Clock:
 
 def _partition(progress: Progress | None = None, position: int = 0, clock: Clock | None = None) -> Partition:
     return Partition(3, position, progress or Progress(topic_id="r"), monotonic=clock or Clock())
+
+
+def _batch(partition: Partition, *, rows: int, size: int) -> tuple[Batch, Progress]:
+    return partition.batch(partition.pending(rows=rows, size=size))
 
 
 def _add(partition: Partition, *borders: tuple[int, int]) -> None:
@@ -91,7 +96,7 @@ def test_a_batch_ends_with_the_block_that_fills_it():
     partition = _partition()
     _add(partition, (0, 1), (2, 3), (4, 5))
 
-    batch, _ = partition.batch(rows=3, size=1 << 30)
+    batch, _ = _batch(partition, rows=3, size=1 << 30)
 
     assert (batch.first, batch.last) == (0, 1)
 
@@ -101,7 +106,7 @@ def test_a_batch_ends_with_the_block_that_has_its_last_byte():
     partition = _partition()
     _add(partition, (0, 1), (2, 3))
 
-    batch, _ = partition.batch(rows=1 << 30, size=1)
+    batch, _ = _batch(partition, rows=1 << 30, size=1)
 
     assert (batch.first, batch.last) == (0, 0)
 
@@ -110,7 +115,7 @@ def test_what_is_done_is_forgotten():
     """A stored batch leaves the blocks behind it, and their size, and nothing else."""
     partition = _partition()
     _add(partition, (0, 1), (2, 6))
-    batch, after = partition.batch(rows=1, size=1)
+    batch, after = _batch(partition, rows=1, size=1)
 
     partition.done(batch, after)
 
@@ -123,14 +128,14 @@ def test_the_rest_of_a_batch_ages_anew():
     partition = _partition(clock=clock)
     _add(partition, (0, 0), (1, 1))
     clock.now += 1
-    partition.done(*partition.batch(rows=1, size=1))
+    partition.done(*_batch(partition, rows=1, size=1))
 
     assert not partition.due(**FULL, seconds=1)
 
 
 def test_a_recorded_range_waits_for_its_last_block():
     """A range that an earlier owner recorded is due once its last block is here, and not before."""
-    partition = _partition(Progress(topic_id="r", pending=(5, 6)), position=5)
+    partition = _partition(Progress(topic_id="r", pending=Pending(first=5, last=6)), position=5)
 
     due = []
     for borders in ((0, 0), (1, 1)):
@@ -142,10 +147,10 @@ def test_a_recorded_range_waits_for_its_last_block():
 
 def test_a_recorded_range_is_written_exactly():
     """A recorded range is written as it was recorded, whatever the limits are now and whatever came behind it."""
-    partition = _partition(Progress(topic_id="r", pending=(5, 6)), position=5)
+    partition = _partition(Progress(topic_id="r", pending=Pending(first=5, last=6)), position=5)
     _add(partition, (0, 0), (1, 1), (2, 2))
 
-    batch, after = partition.batch(rows=1, size=1)
+    batch, after = _batch(partition, rows=1, size=1)
 
     assert (batch.first, batch.last, origins(batch)) == (
         5,
@@ -160,7 +165,7 @@ def test_a_repeat_with_other_borders_is_dropped():
     partition = _partition()
     _add(partition, (0, 9), (5, 12), (3, 8), (13, 13))
 
-    batch, after = partition.batch(**FULL)
+    batch, after = _batch(partition, **FULL)
 
     assert [offset for _, offset in origins(batch)] == list(range(14))
     assert after.stored == {"id of raw-graph": 13}
@@ -172,7 +177,7 @@ def test_raw_topics_do_not_mix():
     partition.add(0, span(0, 1, topic_id="new"), run(0, 1))
     partition.add(1, span(0, 1, topic_id="other"), run(0, 1))
 
-    batch, after = partition.batch(**FULL)
+    batch, after = _batch(partition, **FULL)
 
     assert origins(batch) == [("new", 0), ("new", 1), ("other", 0), ("other", 1)]
     assert after.stored == {"old": 100, "new": 1, "other": 1}
@@ -183,10 +188,10 @@ def test_looking_at_a_batch_changes_nothing(taken: int):
     """A batch that could not be written is the same batch the next time."""
     partition = _partition()
     _add(partition, (0, 4), (2, 7))
-    first, _ = partition.batch(**FULL)
+    first, _ = _batch(partition, **FULL)
     _add(partition, *[(8, 9)] * taken)
 
-    again, _ = partition.batch(rows=first.blocks[0].messages.num_rows + 1, size=1 << 30)
+    again, _ = _batch(partition, rows=first.blocks[0].messages.num_rows + 1, size=1 << 30)
 
     assert origins(again) == origins(first)
 
@@ -231,8 +236,9 @@ class _World:
         while partition.due(rows=rows, size=1 << 30, seconds=0):
             if crash == "before the record":
                 return True
-            batch, after = partition.batch(rows=rows, size=1 << 30)
-            before = msgspec.structs.replace(partition.progress, pending=(batch.first, batch.last))
+            pending = partition.pending(rows=rows, size=1 << 30)
+            batch, after = partition.batch(pending)
+            before = msgspec.structs.replace(partition.progress, pending=pending)
             self.committed = (batch.first, before.encode())
             if crash == "after the record":
                 return True

@@ -1,8 +1,9 @@
 """Progress as commit metadata."""
 
+import msgspec
 import pytest
 
-from sinks.progress import Progress
+from sinks.progress import MOST_UNWRITABLE, Pending, Progress
 
 
 @pytest.mark.parametrize(
@@ -10,7 +11,11 @@ from sinks.progress import Progress
     [
         Progress(),
         Progress(topic_id="t", stored={"a": 0, "b": (1 << 63) - 1}),
-        Progress(topic_id="t", stored={"a": 7}, pending=(3, 4)),
+        Progress(
+            topic_id="t",
+            stored={"a": 7},
+            pending=Pending(first=3, last=4, epoch="a", done=2, cuts=(5, 9), unwritable=(0, 1)),
+        ),
     ],
 )
 def test_progress_comes_back(progress: Progress):
@@ -43,10 +48,26 @@ def test_foreign_metadata_is_a_value_error(metadata: str):
         Progress.decode(metadata)
 
 
+def _largest(pending: Pending) -> Progress:
+    ids = [f"fGzPVaZwSkSJkN2MNDpn2{n}" for n in "ABC"]
+    return Progress(topic_id=ids[0], stored=dict.fromkeys(ids, (1 << 63) - 1), pending=pending)
+
+
 def test_three_dialects_fit():
     """Progress of three dialects takes a tenth of what Kafka keeps."""
-    ids = [f"fGzPVaZwSkSJkN2MNDpn2{n}" for n in "ABC"]
     largest = (1 << 63) - 1
-    progress = Progress(topic_id=ids[0], stored=dict.fromkeys(ids, largest), pending=(largest, largest))
 
-    assert len(progress.encode()) < 409
+    assert len(_largest(Pending(first=largest, last=largest, epoch="0")).encode()) < 409
+
+
+def test_a_batch_that_is_cut_fits():
+    """With as many messages given up, and cuts between the others, as there may be, progress fits into what Kafka keeps."""
+    largest, messages = (1 << 63) - 1, 1_048_448
+    pending = Pending(first=largest, last=largest, epoch="abcdefghijklmnop")
+    for index in range(MOST_UNWRITABLE):
+        pending = msgspec.structs.replace(pending, unwritable=(*pending.unwritable, messages - index))
+    while (piece := pending.piece(messages)).end - piece.first > 1:
+        pending = pending.halved(piece)
+
+    assert len(pending.cuts) == 19
+    assert len(_largest(pending).encode()) < 4096 // 2

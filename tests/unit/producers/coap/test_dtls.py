@@ -13,7 +13,7 @@ from headrace.stack.pki import Pki, ensure_pki
 from producers.coap import dtls
 from producers.coap.dtls import DtlsTransport
 from producers.coap.dtls_context import server_context
-from producers.coap.dtls_session import MTU, Session, datagrams
+from producers.coap.dtls_session import MTU, datagrams
 from producers.coap.remote import NOTHING, Remote
 from producers.coap.udp import bound_socket
 from tests.support.coap import der, peer
@@ -30,15 +30,17 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
 
 
 class Ear:
-    """Remembers what was received, and echoes it."""
+    """Remembers what was received, admits whoever says it, and echoes it."""
 
     def __init__(self) -> None:
         self.heard: list[tuple[Remote, bytes]] = []
-        self.forgotten: list[Session] = []
+        self.admits = True
 
     def receive(self, remote: Remote, data: bytes) -> None:
         """Take a datagram."""
         self.heard.append((remote, data))
+        if self.admits:
+            remote.admitted()
         remote.send(data)
 
 
@@ -57,10 +59,7 @@ def serve(pki: Pki, ear: Ear) -> Serve:
         context = server_context(str(pki.certificate("server")), str(pki.private_key("server")))
         sock = bound_socket("127.0.0.1", 0)
         _, transport = await asyncio.get_running_loop().create_datagram_endpoint(
-            lambda: DtlsTransport(
-                context, ear.receive, ear.forgotten.append, **({"max_sessions": 10} | limits)
-            ),
-            sock=sock,
+            lambda: DtlsTransport(context, ear.receive, **({"max_sessions": 10} | limits)), sock=sock
         )
         try:
             yield transport, sock.getsockname()[1]
@@ -84,7 +83,7 @@ async def test_session(serve, ear, pki):
         ((remote, data),) = ear.heard
         assert (data, remote.proof.certificate) == (b"hello", der(pki))
         assert remote.endpoint.startswith("coaps://127.0.0.1:")
-        assert (transport.sessions, transport.handshakes) == (1, 0)
+        assert (transport.sessions, transport.strangers) == (1, 0)
         assert this.connection.get_protocol_version_name() == "DTLSv1.2"
 
 
@@ -103,7 +102,7 @@ async def test_strangers_cost_no_memory(serve):
                 hello = Device(socket).begin()
                 socket.send(hello)
                 assert len(await asyncio.wait_for(socket.mail.get(), 10)) < len(hello)
-        assert (transport.sessions, transport.handshakes) == (0, 0)
+        assert (transport.sessions, transport.strangers) == (0, 0)
 
 
 async def test_cookie_of_another_address(serve):
@@ -112,7 +111,7 @@ async def test_cookie_of_another_address(serve):
         for datagram in await Device(first).cookie():
             second.send(datagram)
         await asyncio.wait_for(second.mail.get(), 10)
-        assert transport.handshakes == 0
+        assert transport.strangers == 0
 
 
 async def test_restarted_device(serve, ear, pki):
@@ -126,7 +125,6 @@ async def test_restarted_device(serve, ear, pki):
     first, second = (remote for remote, _ in ear.heard)
     assert first.key != second.key
     assert first.endpoint != second.endpoint
-    assert ear.forgotten[0] is first
 
 
 async def test_forged_restart(serve, pki):
@@ -144,7 +142,7 @@ async def test_a_renewed_certificate(serve, pki, tmp_path):
         halfway = Device(socket, pki)
         for datagram in await halfway.cookie():
             socket.send(datagram)
-        await until(lambda: transport.handshakes == 1)
+        await until(lambda: transport.strangers == 2)
         transport.renew(
             server_context(str(renewed.certificate("server")), str(renewed.private_key("server")))
         )
@@ -196,36 +194,68 @@ async def test_garbage_in_a_session(serve, pki):
 async def test_too_many_sessions(serve, pki):
     """Beyond the bound the session that was silent longest is ended, and told so."""
     async with serve(max_sessions=2) as (transport, port), contextlib.AsyncExitStack() as stack:
-        first, second = [await stack.enter_async_context(device(port, pki)) for _ in range(2)]
-        await echo(first)
-        third = await stack.enter_async_context(device(port, pki))
+        first, second, third = [await stack.enter_async_context(device(port, pki)) for _ in range(3)]
+        for this in (first, second, first, third):
+            await echo(this)
         with pytest.raises(SSL.ZeroReturnError):
             await second.read()
         assert await echo(first) == await echo(third) == b"hello"
         assert transport.sessions == 2
 
 
-async def test_too_many_handshakes(serve):
-    """Beyond the bound the oldest half-open handshake is given up: newcomers always get a turn."""
-    async with serve(max_handshakes=2) as (transport, port), contextlib.AsyncExitStack() as stack:
+async def test_too_many_strangers(serve):
+    """Beyond the bound the oldest handshake is given up: newcomers always get a turn."""
+    async with serve(max_strangers=2) as (transport, port), contextlib.AsyncExitStack() as stack:
         for _ in range(4):
             socket = await stack.enter_async_context(peer(port))
             for datagram in await Device(socket).cookie():
                 socket.send(datagram)
             await asyncio.wait_for(socket.mail.get(), 10)
-        assert transport.handshakes == 2
+        assert transport.strangers == 2
         last = await stack.enter_async_context(device(port))
         assert await echo(last) == b"hello"
 
 
-async def test_idle_session(serve, ear, pki, monkeypatch):
-    """A session that is silent for too long is ended, told so and forgotten."""
+async def test_strangers_do_not_displace_devices(serve, ear, pki):
+    """Sessions that nobody admits, however many, end each other and no device's."""
+    async with (
+        serve(max_sessions=1, max_strangers=2) as (transport, port),
+        device(port, pki) as known,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        await echo(known)
+        ear.admits = False
+        for _ in range(4):
+            await echo(await stack.enter_async_context(device(port)))
+        assert (transport.sessions, transport.strangers) == (1, 2)
+        assert await echo(known) == b"hello"
+
+
+async def test_session_of_a_stranger(serve, ear, pki, monkeypatch):
+    """A session in which nothing is said that a device may say is ended after a while, and told so; others go on."""
+    monkeypatch.setattr(dtls, "_SWEEP_SECONDS", 0.01)
+    async with (
+        serve(stranger=0.5) as (transport, port),
+        device(port, pki) as known,
+        device(port, pki) as stranger,
+    ):
+        await echo(known)
+        ear.admits = False
+        await echo(stranger)
+        with pytest.raises(SSL.ZeroReturnError):
+            await stranger.read()
+        assert (transport.sessions, transport.strangers) == (1, 0)
+        assert await echo(known) == b"hello"
+
+
+async def test_idle_session(serve, pki, monkeypatch):
+    """A session that is silent for too long is ended, and told so."""
     monkeypatch.setattr(dtls, "_SWEEP_SECONDS", 0.01)
     async with serve(idle=0.0) as (transport, port), device(port, pki) as this:
+        await echo(this)
         with pytest.raises(SSL.ZeroReturnError):
             await this.read()
         assert transport.sessions == 0
-        assert len(ear.forgotten) == 1
 
 
 async def test_handshake_that_does_not_end(serve, monkeypatch):
@@ -235,7 +265,7 @@ async def test_handshake_that_does_not_end(serve, monkeypatch):
         for datagram in await Device(socket).cookie():
             socket.send(datagram)
         await asyncio.wait_for(socket.mail.get(), 10)
-        await until(lambda: transport.handshakes == 0)
+        await until(lambda: transport.strangers == 0)
 
 
 async def test_lost_flight(serve, pki):
@@ -254,13 +284,13 @@ async def test_lost_flight(serve, pki):
         assert await echo(this) == b"hello"
 
 
-async def test_goodbye_of_the_device(serve, ear, pki):
+async def test_goodbye_of_the_device(serve, pki):
     """A session that the device ends is forgotten."""
     async with serve() as (transport, port), device(port, pki) as this:
-        this.connection.shutdown()
-        this.flush()
+        await echo(this)
+        assert transport.sessions == 1
+        this.say_goodbye()
         await until(lambda: transport.sessions == 0)
-        assert len(ear.forgotten) == 1
 
 
 async def test_stop(serve, ear, pki):

@@ -1,6 +1,6 @@
 """The memory of messages that were handled."""
 
-from producers.coap.duplicates import LIFETIME, Duplicates
+from producers.coap.duplicates import LIFETIME, SLICES, Duplicates
 
 
 class Clock:
@@ -13,30 +13,37 @@ class Clock:
 
 
 def test_same_bytes_are_a_duplicate():
-    """A message that comes again finds the entry of the first."""
+    """A message that comes again gets the answer of the first, or nothing as long as that has none."""
     duplicates = Duplicates(Clock())
-    first, repeated = duplicates.seen("a", 1, b"x")
-    assert not repeated
-    first.answer = b"ok"
-    again, repeated = duplicates.seen("a", 1, b"x")
-    assert repeated
-    assert again.answer == b"ok"
+    assert duplicates.seen("a", 1, b"x") is None
+    assert duplicates.seen("a", 1, b"x") == b""
+    duplicates.answered("a", 1, b"x", b"ok")
+    assert duplicates.seen("a", 1, b"x") == b"ok"
 
 
 def test_other_bytes_are_new():
     """A Message ID with other bytes belongs to a device that restarted, and replaces the old message."""
     duplicates = Duplicates(Clock())
     duplicates.seen("a", 1, b"x")
-    assert not duplicates.seen("a", 1, b"y")[1]
-    assert duplicates.seen("a", 1, b"y")[1]
+    assert duplicates.seen("a", 1, b"y") is None
+    assert duplicates.seen("a", 1, b"y") == b""
     assert len(duplicates) == 1
+
+
+def test_answer_of_a_replaced_message():
+    """What the message before the restart is answered is not the answer of the one after it."""
+    duplicates = Duplicates(Clock())
+    duplicates.seen("a", 1, b"x")
+    duplicates.seen("a", 1, b"y")
+    duplicates.answered("a", 1, b"x", b"ok")
+    assert duplicates.seen("a", 1, b"y") == b""
 
 
 def test_other_remotes_are_others():
     """The same bytes from another endpoint are another message."""
     duplicates = Duplicates(Clock())
     duplicates.seen("a", 1, b"x")
-    assert not duplicates.seen("b", 1, b"x")[1]
+    assert duplicates.seen("b", 1, b"x") is None
 
 
 def test_message_ids_mean_the_same_only_for_a_while():
@@ -45,43 +52,39 @@ def test_message_ids_mean_the_same_only_for_a_while():
     duplicates = Duplicates(clock)
     duplicates.seen("a", 1, b"x")
     clock.now = LIFETIME - 1
-    assert duplicates.seen("a", 1, b"x")[1]
+    assert duplicates.seen("a", 1, b"x") == b""
     clock.now = LIFETIME
-    assert not duplicates.seen("a", 1, b"x")[1]
+    assert duplicates.seen("a", 1, b"x") is None
 
 
-def test_bounds():
-    """Memory is bounded per remote, oldest message first, and in total, least recently heard remote first."""
-    duplicates = Duplicates(Clock(), per_remote=2, total=4)
-    for mid in (1, 2, 3):
-        duplicates.seen("a", mid, b"x")
-    assert len(duplicates) == 2
-    for remote in ("b", "c"):
-        duplicates.seen(remote, 1, b"x")
-    assert duplicates.seen("a", 3, b"x")[1]
-    duplicates.seen("d", 1, b"x")
-    assert len(duplicates) == 4
-    assert not duplicates.seen("b", 1, b"x")[1]
-
-
-def test_forget():
-    """A remote that will not come back leaves nothing behind, and forgetting it twice is harmless."""
-    duplicates = Duplicates(Clock())
+def test_retransmissions_come_in_time():
+    """A message is remembered for as long as it can be retransmitted, whenever others came before it."""
+    clock = Clock()
+    duplicates = Duplicates(clock)
     duplicates.seen("a", 1, b"x")
-    duplicates.forget("a")
-    duplicates.forget("a")
-    assert len(duplicates) == 0
+    clock.now = LIFETIME / SLICES - 1
+    duplicates.seen("b", 1, b"x")
+    clock.now += 145
+    assert duplicates.seen("b", 1, b"x") == b""
 
 
-def test_silent_remotes_are_forgotten():
-    """A remote that said nothing for an exchange lifetime leaves nothing behind as soon as another one speaks."""
+def test_number_of_messages():
+    """Memory is bounded, whoever speaks: the oldest slice goes first."""
+    duplicates = Duplicates(Clock(), total=4 * SLICES)
+    for number in range(4 * SLICES + 1):
+        duplicates.seen("a", number, b"x")
+    assert len(duplicates) == 4 * SLICES - 3
+    assert duplicates.seen("a", 4, b"x") == b""
+    duplicates.answered("a", 0, b"x", b"too late")
+    assert duplicates.seen("a", 0, b"x") is None
+
+
+def test_old_messages_leave_nothing_behind():
+    """What is older than the exchange lifetime is forgotten as soon as another message comes."""
     clock = Clock()
     duplicates = Duplicates(clock)
     for mid in (1, 2):
         duplicates.seen("a", mid, b"x")
-    clock.now = 1
-    duplicates.seen("b", 1, b"x")
     clock.now = LIFETIME
-    assert not duplicates.seen("c", 1, b"x")[1]
-    assert len(duplicates) == 2
-    assert duplicates.seen("b", 1, b"x")[1]
+    duplicates.seen("b", 1, b"x")
+    assert len(duplicates) == 1

@@ -56,6 +56,17 @@ async def test_accepted(outcomes):
 
 
 @pytest.mark.parametrize(
+    ("token", "admitted"),
+    [pytest.param("TOKEN1", True, id="ours"), pytest.param("TOKEN2", False, id="nobody's")],
+)
+async def test_admitted(token, admitted):
+    """An endpoint is said to be a device's once a device of ours speaks there, even if what it says is no use."""
+    remote = MemoryRemote()
+    await ask(site(MemoryOutbox()), request(b"no JSON", path=["api", "v1", token, "telemetry"]), remote)
+    assert remote.is_admitted is admitted
+
+
+@pytest.mark.parametrize(
     "path",
     [
         pytest.param(["/api/v1/TOKEN1/telemetry"], id="with a slash"),

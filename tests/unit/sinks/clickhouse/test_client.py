@@ -13,7 +13,8 @@ from clickhouse_connect.driver.exceptions import (
 )
 from urllib3.exceptions import ReadTimeoutError
 
-from sinks.clickhouse.client import connect, translated
+from sinks.clickhouse.client import connect
+from sinks.clickhouse.errors import translated
 from sinks.settings import ClickHouseSettings
 from sinks.sink import Retryable, Unwritable
 
@@ -27,12 +28,12 @@ REFUSED = "Error HTTPConnectionPool(host='ch', port=8123): Max retries exceeded 
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (DatabaseError(ANSWER.format(159, "Timeout exceeded")), "159"),
-        (DatabaseError(ANSWER.format(241, "Query memory limit exceeded")), "241"),
-        (DatabaseError(ANSWER.format(252, "Too many parts")), "252"),
-        (DatabaseError(ANSWER.format(319, "Unknown status of an insert")), "319"),
-        (DatabaseError(ANSWER.format(394, "Query was cancelled")), "394"),
-        (OperationalError(ANSWER.format(242, "Table is in readonly mode")), "242"),
+        (DatabaseError(ANSWER.format(159, "Timeout exceeded")), "TIMEOUT_EXCEEDED"),
+        (DatabaseError(ANSWER.format(241, "Query memory limit exceeded")), "MEMORY_LIMIT_EXCEEDED"),
+        (DatabaseError(ANSWER.format(252, "Too many parts")), "TOO_MANY_PARTS"),
+        (DatabaseError(ANSWER.format(319, "Unknown status of an insert")), "UNKNOWN_STATUS_OF_INSERT"),
+        (DatabaseError(ANSWER.format(394, "Query was cancelled")), "QUERY_WAS_CANCELLED"),
+        (OperationalError(ANSWER.format(242, "Table is in readonly mode")), "TABLE_IS_READ_ONLY"),
         (OperationalError(GATEWAY.format(503)), "connection"),
         (DatabaseError(GATEWAY.format(502)), "connection"),
         (DatabaseError(GATEWAY.format(504)), "connection"),

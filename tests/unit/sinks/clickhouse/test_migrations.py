@@ -1,11 +1,12 @@
 """Numbered SQL files, each applied once."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from sinks.clickhouse import migrations
+from sinks.clickhouse import canary, migrations
 from sinks.clickhouse.migrations import migrate
 from sinks.sink import Unwritable
 
@@ -90,27 +91,29 @@ def test_every_piece_is_a_whole_statement():
     migrate(client)
 
     for statement in map(_code, client.statements):
-        assert statement.startswith("CREATE ")
+        assert statement.startswith(("CREATE ", "ALTER TABLE "))
         assert statement.count("(") == statement.count(")")
         assert statement.count("'") % 2 == 0
 
 
 def test_every_statement_can_be_repeated():
-    """Two sinks may migrate at once, and a migration may be cut off: every statement says IF NOT EXISTS."""
+    """Two sinks may migrate at once, and a migration may be cut off: every statement says IF NOT EXISTS, or sets a setting."""
     client = MemoryClient()
     migrate(client)
 
-    assert [s for s in client.statements if " IF NOT EXISTS " not in s] == []
+    assert [s for s in client.statements if not re.search(" IF NOT EXISTS | MODIFY SETTING ", s)] == []
 
 
 def test_every_table_of_rows_has_a_window():
-    """Every table that is inserted into, or fed by a view, remembers ten thousand tokens."""
+    """Every table that is inserted into, or fed by a view, remembers as many tokens as the canary asks for."""
     client = MemoryClient()
     migrate(client)
 
     tables = [s for s in map(_code, client.statements) if "MergeTree" in s and "schema_migrations" not in s]
     assert len(tables) == 5
-    assert [s for s in tables if " non_replicated_deduplication_window = 10000" not in s] == []
+    names = {re.search(r"EXISTS (\w+)", table)[1] for table in tables}  # type: ignore[index]
+    window = f"MODIFY SETTING non_replicated_deduplication_window = {canary.LEAST_WINDOW}"
+    assert names == {s.split()[2] for s in map(_code, client.statements) if s.endswith(window)}
 
 
 def test_a_cluster_has_replicas_that_remember_for_a_week():

@@ -1,0 +1,1 @@
+"""`headrace replay`: a range of the raw log once more into ClickHouse, beside the live pipeline."""

@@ -1,0 +1,270 @@
+"""What a backfill asks of ClickHouse and writes to it, and what a replay of dead letters asks: on the real engine."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from headrace.backfill import stretch as stretches
+from headrace.backfill.fill import Backfill
+from headrace.backfill.ledger import Ledger
+from headrace.backfill.stretch import Refused, Stretch
+from headrace.backfill.target import Count, Present, Target
+from headrace.dead_letters.replay import Memory
+from headrace.scan import Reach, Record
+from runtime.registry import DeviceTable
+from schemas.reading import reading
+from schemas.reading_block import Fate, MessageRow
+from sinks.clickhouse.client import connect
+from sinks.clickhouse.migrations import migrate
+from sinks.clickhouse.writer import ClickHouseSink
+from sinks.settings import ClickHouseSettings
+from sinks.sink import Retryable
+from tests.support import raw
+from tests.support.blocks import NOW_MS, batch
+from tests.support.processes import free_ports
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+TOPIC = "raw-thingsboard"
+WHOLE = Stretch(topic=TOPIC, topic_id="T", partition=0, first=0, end=40)
+COUNT = "SELECT count(), uniqExact(origin_offset) FROM {}"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", name="url")
+async def _url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """The engine, as a process of its own."""
+    (port,) = free_ports(1)
+    path = tmp_path_factory.mktemp("clickhouse")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "headrace.stack.clickhouse", "--path", str(path), "--port", str(port)),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    assert process.stdout is not None
+    assert b"Ready" in await process.stdout.readline()
+    yield f"http://127.0.0.1:{port}"
+    process.terminate()
+    await process.wait()
+
+
+@pytest.fixture(name="client")
+def _client(url: str) -> Iterator[Any]:
+    """A client in a database that has just been made, with the product's tables, and 40 messages in them."""
+    for statement in ("DROP DATABASE IF EXISTS backfill", "CREATE DATABASE backfill"):
+        connect(ClickHouseSettings(url=url), insert_timeout=30).command(statement)
+    client = connect(ClickHouseSettings(url=url, database="backfill"), insert_timeout=30)
+    migrate(client)
+    ClickHouseSink(client, epoch="0").write(_pipeline())
+    yield client
+    client.close()
+
+
+def _fate(offset: int) -> Fate:
+    return {3: Fate.DUPLICATE, 7: Fate.DEAD_LETTER}.get(offset % 10, Fate.STORED)
+
+
+def _pipeline() -> Any:
+    """What the pipeline made of the raw records: of ten, one is a duplicate, and one a dead letter."""
+    rows = [
+        MessageRow(
+            offset=offset,
+            fate=_fate(offset),
+            logged_at=NOW_MS + offset,
+            dialect="thingsboard",
+            identity=_raw(offset).identity(),
+            received_at=(NOW_MS + offset) * 1000,
+            readings=[reading("offset", offset, NOW_MS)] if _fate(offset) is Fate.STORED else [],
+        )
+        for offset in range(40)
+    ]
+    return batch(rows, topic=TOPIC, topic_id="T")
+
+
+def _raw(offset: int) -> Any:
+    return raw.message({"offset": offset}, message_id=f"m-{offset}", received_at=(NOW_MS + offset) * 1000)
+
+
+class Log:
+    """The raw log, as a scanner reads it."""
+
+    def read(self, reach: Reach) -> Generator[Record, None, None]:
+        """As `headrace.scan.Scanner`."""
+        for offset in range(reach.first, reach.end):
+            record = raw.record(offset, _raw(offset), timestamp=NOW_MS + offset)
+            yield Record(
+                partition=0,
+                offset=offset,
+                timestamp=record.timestamp,
+                key=record.key,
+                value=record.value,
+                headers=record.headers,
+            )
+
+
+class Mortal(Ledger):
+    """A ledger whose process dies before the note is made, at some of the notes."""
+
+    def __init__(self, *arguments: Any, dies: Iterator[bool], **others: Any) -> None:
+        super().__init__(*arguments, **others)
+        self.dies = dies
+
+    def advance(self, *arguments: Any, **others: Any) -> None:
+        """As `Ledger`."""
+        if next(self.dies):
+            raise Retryable("killed", code="")
+        super().advance(*arguments, **others)
+
+
+def _ledger(client: Any, *, table: str = "again", dies: Iterator[bool] | None = None) -> Ledger:
+    sink = ClickHouseSink(client, epoch="e1")
+    if dies is not None:
+        return Mortal(client, sink, epoch="e1", target=table, dies=dies)
+    return Ledger(client, sink, epoch="e1", target=table)
+
+
+def _backfill(client: Any, ledger: Ledger, table: str = "again") -> Backfill:
+    return Backfill(
+        scanner=Log(),  # type: ignore[arg-type]
+        devices=DeviceTable(),
+        sink=ClickHouseSink(client, epoch="e1"),
+        target=Target(client, table),
+        ledger=ledger,
+        epoch="e1",
+    )
+
+
+async def test_what_the_pipeline_stored_is_stored_once_more(client: Any, monkeypatch: pytest.MonkeyPatch):
+    """Killed after every other insert, a backfill stores each message that was stored, once, and no other."""
+    monkeypatch.setattr(stretches, "BATCH_OFFSETS", 7)
+    Target(client, "again").create()
+    dies = iter([False, True] * 20)
+    ledger = _ledger(client, dies=dies)
+    ledger.begin([WHOLE], since=0, until=1)
+    lives = 0
+    while ledger.entries()[0].next < WHOLE.end:
+        lives += 1
+        try:
+            _backfill(client, ledger).fill(ledger.entries(), lambda _: None)
+        except Retryable:
+            continue
+
+    assert [(32, 32)] == client.query(COUNT.format("again")).result_rows
+    stored = {offset for offset in range(40) if _fate(offset) is Fate.STORED}
+    assert stored == {row[0] for row in client.query("SELECT origin_offset FROM again").result_rows}
+    assert (32, 32, 0) == (
+        ledger.entries()[0].messages,
+        ledger.entries()[0].readings,
+        ledger.entries()[0].refused,
+    )
+    assert lives > 3
+    assert [(32, 32)] == client.query(COUNT.format("readings")).result_rows
+
+
+async def test_a_batch_beyond_the_window_is_looked_for(client: Any, monkeypatch: pytest.MonkeyPatch):
+    """A batch that is stored, and whose token ClickHouse forgot, is not stored again."""
+    Target(client, "again").create()
+    ledger = _ledger(client, dies=iter([True, False]))
+    ledger.begin([WHOLE], since=0, until=1)
+    with pytest.raises(Retryable):
+        _backfill(client, ledger).fill(ledger.entries(), lambda _: None)
+    monkeypatch.setattr(Backfill, "_token", lambda _, part: f"another for {part}")
+
+    _backfill(client, ledger).fill(ledger.entries(), lambda _: None)
+
+    assert [(32, 32)] == client.query(COUNT.format("again")).result_rows
+
+
+async def test_unknown_fates_are_refused(client: Any):
+    """Where `messages` does not know every message of a range, nothing of it is written."""
+    Target(client, "again").create()
+    client.command("DELETE FROM messages WHERE origin_offset = 5")
+    ledger = _ledger(client)
+
+    with pytest.raises(Refused, match="knows the fate of 39 of the 40 messages"):
+        _backfill(client, ledger).fill(ledger.begin([WHOLE], since=0, until=1), lambda _: None)
+
+    assert [(0, 0)] == client.query(COUNT.format("again")).result_rows
+
+
+async def test_the_first_to_begin_decides(client: Any):
+    """Of two plans of one epoch the first holds; another table is another plan."""
+    other = Stretch(topic=TOPIC, topic_id="T", partition=1, first=5, end=9)
+    _ledger(client).begin([WHOLE], since=3, until=4)
+
+    (entry,) = _ledger(client).begin([other], since=5, until=6)
+
+    assert (WHOLE, 0, 3, 4) == (entry.stretch, entry.next, entry.since, entry.until)
+    assert [] == _ledger(client, table="elsewhere").entries()
+
+
+async def test_a_table_is_made_as_readings_is(client: Any):
+    """The new table has the columns, keys and window of `readings`; one that is there already may stay."""
+    target = Target(client, "again")
+    target.create()
+    target.create()
+
+    made = client.command("SHOW CREATE TABLE again")
+    assert "non_replicated_deduplication_window = 10000" in made
+    assert target.is_empty()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE again ADD COLUMN surplus UInt8",
+        "ALTER TABLE again MODIFY SETTING non_replicated_deduplication_window = 5",
+    ],
+)
+async def test_another_shape_is_refused(client: Any, change: str):
+    """A table that would not take the same rows, or would take them twice, is refused."""
+    Target(client, "again").create()
+    client.command(change)
+
+    with pytest.raises(Refused, match="not like readings"):
+        Target(client, "again").create()
+
+
+@pytest.mark.parametrize("name", ["a-b", "a.b", "`", "", "1a"])
+async def test_only_a_name_is_a_name(client: Any, name: str):
+    """What would be more than a name is refused before it reaches ClickHouse."""
+    with pytest.raises(Refused, match="is no name of a table"):
+        Target(client, name).create()
+
+
+async def test_what_is_present_is_counted(client: Any):
+    """Only messages that have readings can be present, and they are counted by their origins."""
+    target = Target(client, "readings")
+    client.command("DELETE FROM readings WHERE origin_offset < 20")
+
+    assert Present(lowest=20, highest=39, count=16, until_highest=32, from_lowest=16) == target.present(WHOLE)
+    assert Count(messages=32, readings=32) == target.count(WHOLE)
+    assert 16 == target.rows(WHOLE)
+
+
+async def test_a_roll_up_that_counts_more_is_refused(client: Any):
+    """As long as the roll-up counts what was dropped from `readings`, filling that again would count it twice."""
+    target = Target(client, "readings")
+    target.check_roll_ups(WHOLE)
+    client.command("TRUNCATE TABLE readings")
+
+    with pytest.raises(Refused, match="readings holds 0 numbers and readings_1m_state 32"):
+        target.check_roll_ups(WHOLE)
+
+    client.command("TRUNCATE TABLE readings_1m_state")
+    target.check_roll_ups(WHOLE)
+
+
+async def test_clickhouse_knows_what_is_stored(client: Any):
+    """Only a stored message counts as stored, not a duplicate or a dead letter; and only if it is young enough."""
+    identities = {offset: _raw(offset).identity() for offset in range(50)}
+    memory = Memory(client)
+
+    stored = {offset for offset in range(40) if _fate(offset) is Fate.STORED}
+    assert {identities[offset] for offset in stored} == memory.stored(identities.values())
+    young = {identities[offset] for offset in stored if offset >= 20}
+    assert young == memory.stored(identities.values(), since=NOW_MS + 20)
