@@ -59,15 +59,20 @@ MUTATIONS: Sequence[Mutation] = (
         [
             Edit(
                 "sinks/consumer.py",
-                """        self._store(partition, batch)
-        reached(Moment.BATCH_STORED)
-        self._commit(partition, batch.last + 1, after)
+                """        reached(Moment.BATCH_STORED)
+        self.commit(partition, batch.last + 1, after)
 """,
-                """        self._commit(partition, batch.last + 1, after)
-        reached(Moment.BATCH_STORED)
-        self._store(partition, batch)
+                "",
+            ),
+            Edit(
+                "sinks/consumer.py",
+                """        reached(Moment.RANGE_RECORDED)
 """,
-            )
+                """        reached(Moment.RANGE_RECORDED)
+        self.commit(partition, batch.last + 1, after)
+        reached(Moment.BATCH_STORED)
+""",
+            ),
         ],
         ["sink-kill-batch-stored"],
     ),
@@ -134,13 +139,15 @@ MUTATIONS: Sequence[Mutation] = (
         [
             Edit(
                 "sinks/partition.py",
-                "first, last = self.progress.pending or self._fill(rows, size)",
-                "first, last = self._fill(rows, size)",
+                """        if self.progress.pending is not None:
+            return self.progress.pending
+""",
+                "",
             ),
             Edit(
                 "sinks/partition.py",
-                "if self.progress.pending is not None:",
-                "if self.progress.pending == ():",
+                "            return self.complete\n",
+                "            return bool(self._blocks)\n",
             ),
         ],
         ["sink-kill-table-inserted"],
