@@ -57,7 +57,10 @@ class KafkaProxy:
 
     @contextlib.asynccontextmanager
     async def holding(self, topic: str) -> AsyncIterator[None]:
-        """Inside the block, nothing that is produced to topics whose names begin so arrives."""
+        """Inside the block, nothing that is produced to topics whose names begin so arrives.
+
+        In the end it is lost with its connection; whoever still lives sends it again.
+        """
         self._held = topic.encode()
         self._passes.clear()
         try:
@@ -94,9 +97,7 @@ class KafkaProxy:
                 request = await reader.readexactly(int.from_bytes(size, "big"))
                 if request.startswith(_PRODUCE) and self._held and self._held in request:
                     await self._passes.wait()
-                    # Whoever sent it may be gone by now, as if it had been lost on its way.
-                    if reader.at_eof():
-                        return
+                    return
                 writer.write(size + request)
                 await writer.drain()
 
