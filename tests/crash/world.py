@@ -13,7 +13,7 @@ from typing import Any
 from unittest import mock
 
 import clickhouse_connect
-from confluent_kafka import ConsumerGroupState
+from confluent_kafka import ConsumerGroupState, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from headrace.stack import supervisor
@@ -81,10 +81,13 @@ class World:
             os.kill(pid, signal.SIGCONT)
 
     async def members(self, role: str) -> tuple[int, bool]:
-        """How many members a group has, and whether it is at rest."""
+        """How many members a group has, and whether it is at rest; -1 if Kafka does not say so just now."""
         group = GROUPS[role]
-        described = self.admin.describe_consumer_groups([group])[group]
-        found = await asyncio.to_thread(described.result, 30)
+        described = self.admin.describe_consumer_groups([group], request_timeout=5)[group]
+        try:
+            found = await asyncio.to_thread(described.result, 10)
+        except (KafkaException, TimeoutError):
+            return -1, False
         return len(found.members), found.state is ConsumerGroupState.STABLE
 
     async def at_rest(self, role: str, members: int, *, within: float = 60) -> None:
