@@ -5,11 +5,14 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 JAVA_MAJOR = $(shell java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p')
 TESTS ?= tests
+CELL ?=
+MINUTES ?= 30
+SEED ?= 1
 PIN = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check format lock clean local-stack coap-clients
+.PHONY: help demo up test crash soak mutants check format lock clean local-stack coap-clients faketime
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s%s\n", $$1, $$2}' Makefile
@@ -22,6 +25,15 @@ up: .venv/.ready local-stack  ## Run Kafka, ClickHouse and Headrace on this mach
 
 test: .venv/.ready local-stack coap-clients  ## Run all tests, or some: make test TESTS=tests/unit
 	$(BIN)/pytest --durations=10 $(TESTS)
+
+crash: .venv/.ready local-stack faketime  ## Kill, freeze and cut off everything at every moment: make crash CELL=sink-kill
+	$(BIN)/python -m tests.crash $(CELL) --page docs/crash-suite.md
+
+soak: .venv/.ready local-stack faketime  ## The same at random, under load: make soak MINUTES=30 SEED=1
+	$(BIN)/python -m tests.crash.soak --minutes $(MINUTES) --seed $(SEED)
+
+mutants: .venv/.ready local-stack  ## Break Headrace on purpose, and see the crash suite notice
+	$(BIN)/python -m tests.crash.mutations
 
 check: .venv/.ready  ## Judge style, types, imports, spelling and the files in deploy/
 	$(BIN)/ruff check .
@@ -51,6 +63,7 @@ NO_PYTHON = Headrace needs Python 3.11 or newer: install python3 and python3-ven
 NO_VENV = $(PYTHON) cannot make virtual environments: install python3-venv (Debian, Ubuntu), or virtualenv with pip.
 NO_JAVA = The local stack needs Java 17 or newer: install openjdk-17-jdk-headless (Debian, Ubuntu) or openjdk (Homebrew).
 NO_MAVEN = The local stack fetches Kafka with Maven: install maven (Debian, Ubuntu, Homebrew).
+NO_FAKETIME = The crash suite moves clocks with libfaketime: install libfaketime (Debian, Ubuntu).
 NO_COAP = The tests need coap-client-notls and coap-client-openssl: install libcoap3-bin (Debian, Ubuntu) or libcoap (Homebrew).
 
 .venv/.ready: requirements.lock pyproject.toml
@@ -77,3 +90,10 @@ coap-clients:
 		echo "Installing libcoap3-bin, whose clients the tests use"; \
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends libcoap3-bin >/dev/null; \
 	else echo "$(NO_COAP)" >&2; exit 1; fi
+
+faketime:
+	@test -n "$$(ls /usr/lib/*/faketime/libfaketimeMT.so.1 2>/dev/null)" && exit; \
+	if command -v apt-get >/dev/null && test "$$(id -u)" = 0; then \
+		echo "Installing libfaketime, which moves clocks in the crash suite"; \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends libfaketime >/dev/null; \
+	else echo "$(NO_FAKETIME)" >&2; exit 1; fi

@@ -140,6 +140,9 @@ class Partitions:
             owned = await self._rebuilt(tp, committed, generation)
         self._owned[tp] = owned
         self._adopting.pop(tp)
+        # Around a rebalance Faust drops chunks that it has fetched, and of two in a row one may end without a seek of its
+        # own: on a log where nothing more arrives, nobody would miss them.
+        await self._offsets.seek(tp, owned.next)
         if owned.acknowledged >= 0:
             # Delivery starts over at the committed offset, and what comes again is dropped: let the offset follow at once.
             self._offsets.processed(tp, owned.acknowledged, generation)

@@ -121,8 +121,8 @@ def consumer_options(kafka: KafkaSettings, settings: SinkSettings) -> dict[str, 
         "fetch.message.max.bytes": 8 << 20,
         "fetch.wait.max.ms": 100,
         "max.poll.interval.ms": POLL_INTERVAL_SECONDS * 1000,
-        "session.timeout.ms": 10_000,
-        "heartbeat.interval.ms": 1_000,
+        "session.timeout.ms": int(settings.session_timeout * 1000),
+        "heartbeat.interval.ms": int(settings.session_timeout * 100),
         "partition.assignment.strategy": "range",
     }
     if settings.instance:

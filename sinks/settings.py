@@ -38,6 +38,9 @@ class SinkSettings(Section, env_prefix="HEADRACE_SINK__"):
     instance: str = Field(
         "", description="Static member id, such as the pod's name: a restart then causes no rebalance."
     )
+    session_timeout: float = Field(
+        10.0, gt=0, description="Seconds after which a silent sink loses its partitions."
+    )
     batch_rows: int = Field(
         200_000, gt=0, le=500_000, description="Readings that fill a batch of one partition."
     )

@@ -61,6 +61,8 @@ class Kafka:
             # A topic that nobody declared is a typing mistake.
             "auto.create.topics.enable": "false",
             "group.initial.rebalance.delay.ms": 0,
+            # Whoever kills and freezes members need not wait for six seconds until the group notices.
+            "group.min.session.timeout.ms": 1000,
             # After kill -9 the node waits for this long until it may register again as itself.
             "broker.session.timeout.ms": 3000,
             "broker.heartbeat.interval.ms": 500,

@@ -96,7 +96,7 @@ async def main(messages: int) -> None:
                 code = await asyncio.to_thread(run, [TOPIC], since=None, as_json=False, limit=10)
                 wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
                 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-                print(  # noqa: T201 - the figures are what it is for
+                print(
                     f"exit {code}: {messages / cpu:,.0f} messages/CPU-s, {messages / wall:,.0f} messages/s,"
                     f" {(after - before) >> 10} MiB more at the peak"
                 )

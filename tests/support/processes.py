@@ -28,8 +28,10 @@ def stack_settings(state: Path, *, partitions: int = 4) -> StackSettings:
     return StackSettings(state=state, partitions=partitions, **ports)  # type: ignore[arg-type]
 
 
-async def until(condition: Callable[[], Awaitable[bool] | bool], *, within: float = 30) -> None:
-    """Return once the condition holds; TimeoutError if it does not within these seconds."""
+async def until(
+    condition: Callable[[], Awaitable[bool] | bool], *, within: float = 30, every: float = 0.02
+) -> None:
+    """Return once the condition, asked every so many seconds, holds; TimeoutError if it does not within that time."""
     deadline = time.monotonic() + within
     while True:
         holds = condition()
@@ -39,7 +41,7 @@ async def until(condition: Callable[[], Awaitable[bool] | bool], *, within: floa
             return
         if time.monotonic() > deadline:
             raise TimeoutError(f"{condition} did not hold within {within} s")
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(every)
 
 
 def lives(pid: int) -> bool:

@@ -23,6 +23,7 @@ class FakeOffsets:
         self.generation = 1
         self.was_committed: int | None = 100
         self.reported = []
+        self.sought = []
 
     async def committed(self, tp):
         """See `processors.partitions.Offsets`."""
@@ -30,6 +31,7 @@ class FakeOffsets:
 
     async def seek(self, partition, offset):
         """See `processors.partitions.Offsets`."""
+        self.sought.append((partition, offset))
 
     def hold(self, tp):
         """See `processors.partitions.Offsets`."""
@@ -118,6 +120,13 @@ async def test_windows_are_rebuilt_on_assignment(partitions, rebuilds):
 async def test_a_partition_goes_on_at_its_committed_offset(partitions, offsets):
     """What is committed is not processed again."""
     assert 100 == (await assigned(partitions, offsets, 1, HERE)).next
+
+
+async def test_delivery_starts_where_a_partition_goes_on(partitions, offsets):
+    """Also what Faust has fetched and dropped around a rebalance is delivered, on a log where nothing more arrives."""
+    await assigned(partitions, offsets, 1, HERE)
+
+    assert [(HERE, 100)] == offsets.sought
 
 
 async def test_a_new_group_begins_at_the_beginning(partitions, offsets, rebuilds):

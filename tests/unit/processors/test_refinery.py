@@ -138,6 +138,9 @@ async def _partitions(offsets):
             progress=Progress(time.monotonic),
         )
         partitions.assigned([HERE, THERE])
+        for tp in (HERE, THERE):
+            await partitions.owned(tp, 1)
+        offsets.seeks.clear()
         yield partitions
         partitions.abandon()
 

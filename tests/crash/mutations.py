@@ -1,0 +1,201 @@
+"""`python -m tests.crash.mutations [NAME…]`: break Headrace on purpose, each time in one way, and see the suite notice.
+
+A mutation is text that is replaced in a copy of the tree. When the text has moved, the mutation fails: it has to follow.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.crash.__main__ import WRONG
+from tests.crash.crew import CODE
+
+_COPIED = ("headrace", "producers", "processors", "runtime", "schemas", "sinks", "tests")
+
+
+class Moved(RuntimeError):
+    """The text that a mutation replaces is not there, or not once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One replacement."""
+
+    file: str
+    old: str
+    new: str
+
+    def apply(self, tree: Path) -> None:
+        """Make it.
+
+        Raises:
+            Moved: the text is not there exactly once.
+
+        """
+        path = tree / self.file
+        text = path.read_text()
+        if text.count(self.old) != 1:
+            raise Moved(f"{self.file} has {text.count(self.old)} times:\n{self.old}")
+        path.write_text(text.replace(self.old, self.new))
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """One way to be wrong, and the cells that notice."""
+
+    name: str
+    edits: Sequence[Edit]
+    cells: Sequence[str]
+
+
+MUTATIONS: Sequence[Mutation] = (
+    Mutation(
+        "sink-commits-before-it-inserts",
+        [
+            Edit(
+                "sinks/consumer.py",
+                """        reached(Moment.BATCH_STORED)
+        self.commit(partition, batch.last + 1, after)
+""",
+                "",
+            ),
+            Edit(
+                "sinks/consumer.py",
+                """        reached(Moment.RANGE_RECORDED)
+""",
+                """        reached(Moment.RANGE_RECORDED)
+        self.commit(partition, batch.last + 1, after)
+        reached(Moment.BATCH_STORED)
+""",
+            ),
+        ],
+        ["sink-kill-batch-stored"],
+    ),
+    Mutation(
+        "processor-skips-a-block-that-timed-out",
+        [
+            Edit("processors/processor.py", "delivery_timeout=0,", "delivery_timeout=1,"),
+            Edit("processors/pump.py", "await taken.delivered", "await asyncio.wait([taken.delivered])"),
+        ],
+        ["process-starve"],
+    ),
+    Mutation(
+        "processor-forgets-where-it-first-saw-an-identity",
+        [
+            Edit("processors/rebuild.py", "if self.emitted < offset < before:", "if self.emitted < offset:"),
+            Edit(
+                "processors/rebuild.py",
+                "whole = self.emitted < span.first and span.last < before",
+                "whole = self.emitted < span.first",
+            ),
+        ],
+        ["process-kill-blocks-acknowledged"],
+    ),
+    Mutation(
+        "processor-remembers-nothing-of-before",
+        [Edit("processors/rebuild.py", "        reading.run(committed)\n", "        pass\n")],
+        ["process-kill-blocks-acknowledged"],
+    ),
+    Mutation(
+        "edge-says-accepted-before-kafka-does",
+        [
+            Edit(
+                "producers/outbox.py",
+                "await asyncio.gather(*sent, return_exceptions=True)",
+                "[None for each in sent if asyncio.ensure_future(each)]",
+            )
+        ],
+        ["http-starve"],
+    ),
+    Mutation(
+        "processor-counts-a-block-before-kafka-has-it",
+        [
+            Edit(
+                "processors/pump.py",
+                """                await taken.delivered
+                reached(Moment.BLOCKS_ACKNOWLEDGED)
+                self._acknowledged(taken.owned, event.message.tp, taken.offset)
+""",
+                """                self._acknowledged(taken.owned, event.message.tp, taken.offset)
+                await taken.delivered
+                reached(Moment.BLOCKS_ACKNOWLEDGED)
+""",
+            )
+        ],
+        ["process-starve"],
+    ),
+    Mutation(
+        "sink-asks-for-no-watermark",
+        [Edit("sinks/partition.py", "    if span.first > watermark:\n", "    if span.first >= 0:\n")],
+        ["process-kill-blocks-acknowledged"],
+    ),
+    Mutation(
+        "sink-writes-what-it-happens-to-have",
+        [
+            Edit(
+                "sinks/partition.py",
+                """        if self.progress.pending is not None:
+            return self.progress.pending
+""",
+                "",
+            ),
+            Edit(
+                "sinks/partition.py",
+                "            return self.complete\n",
+                "            return bool(self._blocks)\n",
+            ),
+        ],
+        ["sink-kill-table-inserted"],
+    ),
+)
+
+
+def main() -> int:
+    """Try the mutations; 0 if each was noticed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.crash.mutations", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="mutations to try; all by default")
+    names = parser.parse_args().names
+    chosen = [mutation for mutation in MUTATIONS if not names or mutation.name in names]
+    missed = [mutation.name for mutation in chosen if not _noticed(mutation)]
+    print(
+        f"\n{len(chosen)} mutations: {len(chosen) - len(missed)} noticed, {len(missed)} not {' '.join(missed)}"
+    )
+    return 1 if missed or not chosen else 0
+
+
+def _noticed(mutation: Mutation) -> bool:
+    with tempfile.TemporaryDirectory(prefix="headrace-mutation-") as folder:
+        tree = Path(folder)
+        copy(tree)
+        for edit in mutation.edits:
+            edit.apply(tree)
+        for cell in mutation.cells:
+            command = [sys.executable, "-m", "tests.crash", cell]
+            done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
+            if done.returncode == WRONG:
+                print(f"{mutation.name:<52} noticed by {cell}")
+                print(
+                    "\n".join(line for line in done.stdout.splitlines() if line.startswith("    ")),
+                    flush=True,
+                )
+                return True
+            print(
+                f"{mutation.name:<52} NOT noticed by {cell}\n{done.stdout}{done.stderr[-2000:]}", flush=True
+            )
+    return False
+
+
+def copy(tree: Path) -> None:
+    """The source and its tests, without what was made of them."""
+    for name in _COPIED:
+        shutil.copytree(CODE / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(CODE / "pyproject.toml", tree)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
