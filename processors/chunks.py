@@ -9,6 +9,8 @@ These internals of faust-streaming 0.15.3 are overridden; tests/contract/test_fa
 - `App._new_transport`, `Transport.Consumer`: to put our consumer in place. A setting for the consumer class would do.
 - `Consumer.getmany`, `Consumer._wait_next_records`: to yield chunks, and not to sleep a second when buffers are full.
   Upstream: a batch-wise `getmany`.
+- `Consumer._getmany`: to fetch nothing of a partition before its window is there. Upstream: a pause that lasts over the
+  assignment.
 - `Consumer.seek`, `Consumer.perform_seek`: stock Faust seeks from another thread, while a fetch or a delivery may be under
   way that undoes it. Upstream: seeks that the fetcher itself makes.
 - `Consumer.ack`, `Consumer._new_offset`, `Consumer._filter_tps_with_pending_acks`, `Consumer._add_gap`: to commit what was
@@ -50,6 +52,9 @@ class Successor(Protocol):
 
     def assigned(self, tps: Iterable[Any]) -> None:
         """These are ours, and no other."""
+
+    def awaited(self) -> frozenset[Any]:
+        """Those of them that are not ready yet: delivered now, they would keep the others waiting."""
 
     async def hand_over(self) -> None:
         """Return when what is in flight is acknowledged; no more will be delivered."""
@@ -160,6 +165,15 @@ class ChunkConsumer(Consumer):
 
     def _is_chunked(self, tp: Any) -> bool:
         return tp.topic in self.app.chunk_topics
+
+    async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's signature
+        ready = active_partitions
+        if active_partitions is not None and self.app.successor is not None:
+            ready = active_partitions - self.app.successor.awaited()
+        if not ready and active_partitions:
+            await self.sleep(BUFFERS_FULL_SECONDS)
+            return {}
+        return await super()._getmany(ready, timeout)
 
     async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's signature
         if self.flow_active and not self.app.client_only and not self._get_active_partitions():

@@ -109,6 +109,10 @@ class Partitions:
             task.cancel()
         self._adopting.clear()
 
+    def awaited(self) -> frozenset[Any]:
+        """The partitions whose windows are not there yet."""
+        return frozenset(self._adopting)
+
     async def owned(self, tp: Any, generation: int) -> Owned | None:
         """The partition, as soon as its window is there; None if it is not ours in this generation."""
         if found := self._owned.get(tp):

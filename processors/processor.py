@@ -105,6 +105,10 @@ class Processor:
         self._checked = self._group.create_task(self._check_topics())
         self._partitions.assigned(tps)
 
+    def awaited(self) -> frozenset[Any]:
+        """See `processors.chunks.Successor`."""
+        return self._partitions.awaited()
+
     async def hand_over(self) -> None:
         """See `processors.chunks.Successor`."""
         self._partitions.abandon()

@@ -25,14 +25,16 @@ class FakeThread:
         self.assigned = {HERE, THERE}
         self.fetches: list[dict[TP, list[SimpleNamespace]]] = []
         self.seeks: list[tuple[TP, int]] = []
+        self.asked: list[set[TP]] = []
         self.meanwhile = lambda: None
 
     async def call_thread(self, call, *args):
         """Run a function on the thread."""
         return await call(*args)
 
-    async def getmany(self, _active, timeout):  # noqa: ASYNC109 - Faust's signature
+    async def getmany(self, active, timeout):  # noqa: ASYNC109 - Faust's signature
         """The next fetch; something may happen while it is under way."""
+        self.asked.append(active)
         self.meanwhile()
         return self.fetches.pop(0) if self.fetches else {}
 
@@ -94,6 +96,24 @@ async def test_a_partition_that_is_not_ours_is_not_delivered(consumer, thread):
     thread.fetches = [{OTHER: run(0, 5), HERE: run(100, 105)}]
 
     assert [(100, 105, 100)] == await fetch(consumer)
+
+
+async def test_a_partition_without_its_window_waits_alone(consumer, thread):
+    """Nothing is fetched of a partition whose window is being rebuilt; the others are delivered meanwhile."""
+    awaited = {THERE}
+    consumer.app.successor = SimpleNamespace(awaited=lambda: awaited)
+    await fetch(consumer)
+    awaited.clear()
+    await fetch(consumer)
+
+    assert [{HERE}, {HERE, THERE}] == thread.asked
+
+
+async def test_nothing_is_fetched_before_a_window_is_there(consumer, thread):
+    """While all partitions wait for their windows, Kafka is not asked."""
+    consumer.app.successor = SimpleNamespace(awaited=lambda: {HERE, THERE})
+
+    assert ([], []) == (await fetch(consumer), thread.asked)
 
 
 async def test_a_chunk_knows_its_generation(consumer, thread):
