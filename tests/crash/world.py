@@ -53,7 +53,6 @@ class World:
     emitted: Emitted
     addresses: Addresses
     clickhouse: Any
-    admin: AdminClient
 
     async def register(self, prefix: str) -> None:
         """Make a cell's devices known."""
@@ -83,7 +82,10 @@ class World:
     async def members(self, role: str) -> tuple[int, bool]:
         """How many members a group has, and whether it is at rest; -1 if Kafka does not say so just now."""
         group = GROUPS[role]
-        described = self.admin.describe_consumer_groups([group], request_timeout=5)[group]
+        # A new client each time: one that has seen its Kafka killed was never answered again.
+        options = {"bootstrap.servers": self.stack.bootstrap}
+        admin = AdminClient(options, logger=logging.getLogger(LIBRDKAFKA))
+        described = admin.describe_consumer_groups([group], request_timeout=5)[group]
         try:
             found = await asyncio.to_thread(described.result, 10)
         except (KafkaException, TimeoutError):
@@ -96,7 +98,7 @@ class World:
         async def condition() -> bool:
             return await self.members(role) == (members, True)
 
-        await until(condition, within=within, every=0.1)
+        await until(condition, within=within, every=0.2)
 
     async def moving(self, role: str, members: int) -> None:
         """Return when a group that had so many members has begun to change."""
@@ -104,7 +106,7 @@ class World:
         async def condition() -> bool:
             return await self.members(role) != (members, True)
 
-        await until(condition, within=60, every=0.05)
+        await until(condition, within=60, every=0.2)
 
     async def whole(self) -> None:
         """Return when every standing member is in its group; whoever has ended is started again."""
@@ -118,7 +120,7 @@ class World:
             found = [await self.members(role) == (count, True) for role, count in expected.items()]
             return all(found)
 
-        await until(condition, within=90, every=0.1)
+        await until(condition, within=90, every=0.2)
 
 
 QUICKENED: Mapping[str, str] = {
@@ -180,7 +182,6 @@ async def world(
             emitted,
             Addresses(services.http_url, stack_at.coap_port),
             clickhouse,
-            AdminClient({"bootstrap.servers": services.bootstrap}, logger=logger),
         )
         await asyncio.gather(*(crew.start(name) for name in standing))
         await here.whole()
