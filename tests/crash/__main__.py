@@ -6,6 +6,8 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 from headrace.stack.errors import StackError
@@ -20,6 +22,9 @@ PAGE = "<!-- The table below is written by `make crash`. -->\n"
 WRONG, UNDECIDED = 1, 3
 """Exit codes: something was lost or stored twice; or there was no verdict."""
 
+AT_ONCE = 4
+"""A cell waits most of its time for somebody's patience to end; its stack takes about 2 GiB."""
+
 
 def main() -> int:
     """Read the arguments, play, write the page."""
@@ -31,6 +36,13 @@ def main() -> int:
     parser.add_argument(
         "--page", type=Path, help="Markdown file whose table is written anew; only with all cells"
     )
+    parser.add_argument(
+        "--at-once",
+        type=int,
+        default=AT_ONCE,
+        metavar="N",
+        help=f"cells at a time, each in a stack of its own ({AT_ONCE})",
+    )
     arguments = parser.parse_args()
     chosen = [
         cell for name, cell in CELLS.items() if not arguments.cells or name.startswith(tuple(arguments.cells))
@@ -40,7 +52,8 @@ def main() -> int:
     if arguments.list:
         print(report.listing(chosen))
         return 0
-    results, undecided = asyncio.run(_play_all(chosen))
+    print(report.header(), flush=True)
+    results, undecided = _play_shards(chosen, min(len(chosen), arguments.at_once))
     print(f"\n{report.totals(results, undecided)}")
     if arguments.page and not arguments.cells:
         text = arguments.page.read_text().partition(PAGE)[0]
@@ -50,12 +63,24 @@ def main() -> int:
     return UNDECIDED if undecided else 0
 
 
+def _play_shards(cells: Sequence[Cell], shards: int) -> tuple[list[Result], list[str]]:
+    """Results, and the names of cells without one, in the order of the cells."""
+    with ProcessPoolExecutor(shards, mp_context=get_context("spawn")) as pool:
+        parts = list(pool.map(_play_shard, [cells[number::shards] for number in range(shards)]))
+    names = [cell.name for cell in cells]
+    results = sorted((one for some, _ in parts for one in some), key=lambda one: names.index(one.cell.name))
+    return results, sorted((name for _, some in parts for name in some), key=names.index)
+
+
+def _play_shard(cells: Sequence[Cell]) -> tuple[list[Result], list[str]]:
+    return asyncio.run(_play_all(cells))
+
+
 async def _play_all(cells: Sequence[Cell]) -> tuple[list[Result], list[str]]:
-    """Results, and the names of cells without one; after one of those everything is started anew."""
+    """Play them one after another; after a cell without a verdict everything is started anew."""
     results: list[Result] = []
     undecided: list[str] = []
     left = list(cells)
-    print(report.header(), flush=True)
     while left:
         folder = Path(tempfile.mkdtemp(prefix="headrace-crash-"))
         try:
