@@ -98,13 +98,15 @@ async def _stretch(here: World, tally: Tally, cells: Iterator[Cell], end: float)
             await load.more(AFTER)
             await here.whole()
     verdict = await judged(here, prefix, load)
+    differences = await here.differences()
     tally.accepted += load.ledger.accepted
     tally.trouble += load.ledger.trouble
     tally.repeats += here.emitted.repeats
     tally.lost += verdict.lost
     tally.doubled += verdict.doubled
     tally.findings += verdict.findings
-    for finding in verdict.findings:
+    tally.findings += [differences] if differences else []
+    for finding in tally.findings:
         print(f"    {finding}", flush=True)
 
 

@@ -30,6 +30,12 @@ async def test_what_was_accepted_is_stored_once(here: World, cell):
     assert [] == result.verdict.findings
 
 
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_happened_is_accounted_for(here: World):
+    """After all of it, the raw log, `readings` and ClickHouse agree, message by message."""
+    assert "" == await here.differences()
+
+
 def test_every_plot_can_be_played():
     """A plot has a sentence, a scene, and a cell."""
     assert set(Plot) == set(SENTENCES) == set(SCENES) == {cell.plot for cell in CELLS.values()}

@@ -27,6 +27,7 @@ from tests.crash.emitted import Emitted
 from tests.crash.kafka_proxy import KafkaProxy
 from tests.crash.load import TENANT, TOKEN, Addresses, fleet
 from tests.crash.proxy import Proxy
+from tests.support.commands import headrace
 from tests.support.processes import free_ports, stack_settings, until
 
 PARTITIONS = 4
@@ -62,6 +63,11 @@ class World:
             await asyncio.gather(
                 *(publisher.send(DEVICES, encode(each), key=key(TENANT, each.device)) for each in devices)
             )
+
+    async def differences(self) -> str:
+        """What `headrace verify` finds in everything that was played here; "" if the three places agree."""
+        told = await headrace(self.stack, "verify", "--json")
+        return "" if told.code == 0 else f"headrace verify ended with {told.code}: {told.out}{told.err}"
 
     async def kill_service(self, name: str) -> None:
         """Kill Kafka or ClickHouse; returns when it is back."""
