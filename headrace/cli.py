@@ -76,7 +76,7 @@ def up(
 @app.command(rich_help_panel=_PROCESSES)
 def http() -> None:
     """Take telemetry over HTTP: the Microsoft Graph and Azure Digital Twins dialects."""
-    from producers.http.server import main as serve  # noqa: PLC0415
+    from producers.http.server import main as serve  # noqa: PLC0415 - imported when it is wanted
 
     serve()
 
@@ -84,7 +84,7 @@ def http() -> None:
 @app.command(rich_help_panel=_PROCESSES)
 def coap() -> None:
     """Take telemetry over CoAP, also over DTLS: the ThingsBoard dialect."""
-    from producers.coap.server import main as serve  # noqa: PLC0415
+    from producers.coap.server import main as serve  # noqa: PLC0415 - imported when it is wanted
 
     serve()
 
@@ -92,7 +92,7 @@ def coap() -> None:
 @app.command(rich_help_panel=_PROCESSES)
 def process() -> None:
     """Turn raw messages into clean readings: normalised, each once, with what is known of the device."""
-    from processors.app import main as work  # noqa: PLC0415
+    from processors.app import main as work  # noqa: PLC0415 - imported when it is wanted
 
     work()
 
@@ -100,7 +100,7 @@ def process() -> None:
 @app.command(rich_help_panel=_PROCESSES)
 def sink() -> None:
     """Store readings in ClickHouse, exactly once."""
-    from sinks.app import main as work  # noqa: PLC0415
+    from sinks.app import main as work  # noqa: PLC0415 - imported when it is wanted
 
     work()
 
@@ -112,7 +112,7 @@ def demo(
 ) -> None:
     """Send a fleet's telemetry through the whole stack, and prove that each message was stored once."""
     try:
-        from headrace.demo.run import run  # noqa: PLC0415
+        from headrace.demo.run import run  # noqa: PLC0415 - imported when it is wanted
     except ModuleNotFoundError as error:
         typer.echo(f"{error.name} is missing: pip install 'headrace[local]'", err=True)
         raise typer.Exit(1) from error
@@ -135,7 +135,7 @@ def verify(
     limit: Annotated[int, typer.Option(min=1, help="Findings to print, of a kind and a partition.")] = 10,
 ) -> None:
     """Prove that every accepted message met one fate: hold the raw log, `readings` and ClickHouse side by side."""
-    from headrace.verify.run import run  # noqa: PLC0415
+    from headrace.verify.run import run  # noqa: PLC0415 - imported when it is wanted
 
     known = list(RAW_TOPICS.values())
     if unknown := set(topic or ()) - set(known):

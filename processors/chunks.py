@@ -22,6 +22,8 @@ These internals of faust-streaming 0.15.3 are overridden; tests/contract/test_fa
 - `App._consumer_wait_empty`: stock Faust waits for every acknowledgement without an end, or not at all; here for as long as
   the grace allows, when the flow has been stopped on a rebalance and at the end. Upstream: a timeout of `stream_wait_empty`.
 - `App.on_stop`: to know when the grace begins.
+- `App._create_directories`: Faust makes folders for tables, which we have none of, in a working folder that may be read-only.
+  Upstream: to make them when a table is there.
 - `App._fetcher`, `AIOKafkaConsumerThread._consumer` and its `_coordinator._coordination_task`, `App.rebalancing`: read only, to notice
   that a part has ended quietly or never finishes. mode drops a task that was cancelled without a word. Upstream: to crash then.
 - `Schema.compile`: to hand a chunk to the stream undecoded.
@@ -302,6 +304,9 @@ class ChunkApp(faust.App):
         except TimeoutError:
             log.warning("blocks in flight were not acknowledged in time; whoever comes next does them again")
 
+    def _create_directories(self) -> None:
+        """No state is on disk."""
+
     async def on_stop(self) -> None:
         """Say that the grace begins."""
         if self.leaving is not None:
@@ -314,9 +319,9 @@ class ChunkApp(faust.App):
             return ""
         if self._fetcher.started and self._fetcher._shutdown.is_set():  # noqa: SLF001 - see the module's docstring
             return "Faust fetches no more"
-        client = cast("ChunkConsumer", self._consumer)._thread._consumer  # noqa: SLF001
+        client = cast("ChunkConsumer", self._consumer)._thread._consumer  # noqa: SLF001 - see the module's docstring
         # There is no coordinator before the client has started.
-        coordinator = client and client._coordinator  # noqa: SLF001
-        if coordinator and coordinator._coordination_task.done():  # noqa: SLF001
+        coordinator = client and client._coordinator  # noqa: SLF001 - see the module's docstring
+        if coordinator and coordinator._coordination_task.done():  # noqa: SLF001 - see the module's docstring
             return "the Kafka client has left the group"
         return "a rebalance does not end" if self.rebalancing else ""

@@ -23,7 +23,7 @@ class Window:
     that is to be processed again.
 
     An identity is remembered for at least `seconds` and at most a quarter longer: time is cut into slices, at the same places
-    by every processor, and a slice is forgotten as a whole. Memory: less than 100 bytes an identity. One thread fills
+    by every processor, and a slice is forgotten as a whole. Memory: about 100 bytes an identity. One thread fills
     a window; another may look at its size, or have it forget.
     """
 

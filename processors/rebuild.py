@@ -199,7 +199,7 @@ class _Rebuild:
             try:
                 return ask(min(1.0, ANSWER_SECONDS))
             except KafkaException as error:
-                if error.args[0].code() != KafkaError._TIMED_OUT or time.monotonic() > deadline:  # noqa: SLF001
+                if error.args[0].code() != KafkaError._TIMED_OUT or time.monotonic() > deadline:  # noqa: SLF001 - librdkafka's name
                     raise
 
     def _records(self, consumer: Consumer, end: int) -> Iterator[Any]:

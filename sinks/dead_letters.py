@@ -22,8 +22,8 @@ ANSWER_SECONDS = 20
 _GONE = frozenset(
     {
         KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 - librdkafka's names of its local errors
-        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
-        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
+        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - librdkafka's name
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - librdkafka's name
         KafkaError.UNKNOWN_TOPIC_OR_PART,
     },
 )

@@ -18,11 +18,11 @@ WEATHER = frozenset(
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
         KafkaError.NOT_COORDINATOR,
-        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
-        KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001
-        KafkaError._TIMED_OUT,  # noqa: SLF001
-        KafkaError._TRANSPORT,  # noqa: SLF001
-        KafkaError._WAIT_COORD,  # noqa: SLF001
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - librdkafka's name
+        KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001 - librdkafka's name
+        KafkaError._TIMED_OUT,  # noqa: SLF001 - librdkafka's name
+        KafkaError._TRANSPORT,  # noqa: SLF001 - librdkafka's name
+        KafkaError._WAIT_COORD,  # noqa: SLF001 - librdkafka's name
     },
 )
 """It passes: the client connects, or joins, anew by itself."""

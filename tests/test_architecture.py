@@ -125,7 +125,7 @@ def test_every_silenced_type_error_is_named():
 
 def test_every_silenced_lint_carries_its_reason():
     """A rule is silenced by its code, with the reason behind it."""
-    silenced = re.compile(r"#\s*no" + r"qa\b(?!: [A-Z]+\d+(, ?[A-Z]+\d+)*\s+\S)")
+    silenced = re.compile(r"#\s*no" + r"qa\b(?!: [A-Z]+\d+(, ?[A-Z]+\d+)*[ \t]+\S)")
 
     assert [] == [path for path in texts() if path.suffix == ".py" and silenced.search(path.read_text())]
 

@@ -92,7 +92,7 @@ async def client(base_url: str, token: str) -> AsyncIterator[GraphServiceClient]
         yield made
     finally:
         # The SDK has no way to close its connections: it wraps httpx's transport and would close the wrapper only.
-        await made.request_adapter._http_client._transport.transport.aclose()  # noqa: SLF001
+        await made.request_adapter._http_client._transport.transport.aclose()  # noqa: SLF001 - the SDK closes nothing itself
 
 
 def _item(device: str, number: int) -> WorkplaceSensorDeviceTelemetry:

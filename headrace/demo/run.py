@@ -183,7 +183,7 @@ def _conclude(console: Console, wrong: Sequence[str], stack: Stack, demo_run: st
         f"`headrace up` keeps the stack running with this data; then try, on {stack.clickhouse_url}:"
     )
     for query in (
-        f"SELECT device, quantity, number, place FROM latest WHERE startsWith(device, '{demo_run}') LIMIT 10",  # noqa: S608
+        f"SELECT device, quantity, number, place FROM latest WHERE startsWith(device, '{demo_run}') LIMIT 10",  # noqa: S608 - names of our own making
         "SELECT minute, quantity, sum(count) AS readings FROM readings_1m GROUP BY ALL ORDER BY ALL DESC LIMIT 10",
         "SELECT fate, reason, count() FROM messages GROUP BY ALL",
     ):

@@ -92,9 +92,9 @@ def serve(context: SSL.Context, keys: PreSharedKeys) -> None:
 
     """
     # pyOpenSSL has no public way to serve them (26.4). Its own callbacks work like this one, on the same three things.
-    lib: Any = SSL._lib  # type: ignore[attr-defined]  # noqa: SLF001
-    ffi: Any = SSL._ffi  # type: ignore[attr-defined]  # noqa: SLF001
-    connections: Any = SSL.Connection._reverse_mapping  # noqa: SLF001
+    lib: Any = SSL._lib  # type: ignore[attr-defined]  # noqa: SLF001 - see the comment above
+    ffi: Any = SSL._ffi  # type: ignore[attr-defined]  # noqa: SLF001 - see the comment above
+    connections: Any = SSL.Connection._reverse_mapping  # noqa: SLF001 - see the comment above
     if not lib.Cryptography_HAS_PSK:
         raise ValueError("this OpenSSL was built without pre-shared keys")
 
@@ -108,5 +108,5 @@ def serve(context: SSL.Context, keys: PreSharedKeys) -> None:
         return len(secret)
 
     callback = ffi.callback("unsigned int(SSL *, const char *, unsigned char *, unsigned int)", answer)
-    lib.SSL_CTX_set_psk_server_callback(context._context, callback)  # noqa: SLF001
+    lib.SSL_CTX_set_psk_server_callback(context._context, callback)  # noqa: SLF001 - as above
     context.set_app_data(callback)  # it has to live as long as the context does

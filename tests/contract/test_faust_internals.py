@@ -206,6 +206,12 @@ def test_partitions_that_are_paused_stay_so_until_a_rebalance():
     assert "resume_partitions" in names(Recovery._resume_streams)
 
 
+def test_folders_are_made_in_one_place():
+    """Nothing is written to disk by what is left of Faust's start."""
+    assert "_create_directories" in names(BaseApp.on_first_start)
+    assert {"datadir", "appdir", "tabledir"} <= names(BaseApp._create_directories)
+
+
 def test_the_generation_is_known_before_the_assignment_is():
     """The app's generation is the group's, set first of all."""
     source = inspect.getsource(ConsumerRebalanceListener.on_partitions_assigned)

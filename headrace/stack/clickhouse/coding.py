@@ -37,7 +37,7 @@ _DECOMPRESSORS: Mapping[str, Callable[[], _Decompressor]] = {
     "lz4": lz4.frame.LZ4FrameDecompressor,
     "zstd": lambda: zstd.ZstdDecompressor(),  # noqa: PLW0108 - its type has optional parameters
     "gzip": lambda: zlib.decompressobj(zlib.MAX_WBITS | 16),
-    "deflate": lambda: zlib.decompressobj(),  # noqa: PLW0108
+    "deflate": lambda: zlib.decompressobj(),  # noqa: PLW0108 - made anew each time
 }
 _COMPRESS: Mapping[str, Callable[[bytes], bytes]] = {
     "lz4": lz4.frame.compress,
