@@ -341,12 +341,13 @@ async def test_faust_habit_acknowledgements_out_of_order_in_a_fresh_group(stack:
 
 
 FORGETFUL = """
-import itertools
+import asyncio, itertools
 from processors.app import main
 from processors.chunks import ChunkConsumer
+from processors.refinery import Refinery
 
-getmany = ChunkConsumer.getmany
-count = itertools.count(1)
+getmany, take = ChunkConsumer.getmany, Refinery.take
+count, enough = itertools.count(1), asyncio.Event()
 
 async def forgetful(self, timeout):
     async for tp, chunk in getmany(self, timeout):
@@ -355,9 +356,18 @@ async def forgetful(self, timeout):
         if number < 60 and number % 7 == 3:
             self.app.flow_control.clear()
         if number < 60 and number % 7 == 5:
+            # As Faust's own seek to the committed offsets, of which there are none yet.
+            await self._thread.call_thread(self._seek_assigned, tp, 0)
             await self.perform_seek()
+        if number == 30:
+            enough.set()
 
-ChunkConsumer.getmany = forgetful
+async def late(self, chunk):
+    # An agent that keeps up leaves nothing in the queue to be cleared.
+    await enough.wait()
+    return await take(self, chunk)
+
+ChunkConsumer.getmany, Refinery.take = forgetful, late
 main()
 """
 
