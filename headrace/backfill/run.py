@@ -15,7 +15,7 @@ from headrace.instant import spoken
 from headrace.offsets import Offsets, ScanFailed
 from headrace.pipeline import Goal, Pipeline, StandsStill
 from headrace.scan import Scanner
-from headrace.terminal import progress, told
+from headrace.terminal import progress, told, wait_for
 from processors.settings import ProcessSettings
 from runtime.registry import Registry
 from runtime.settings import KafkaSettings
@@ -116,13 +116,7 @@ class _Run:
             Goal(topic=each.topic, topic_id=each.topic_id, partition=each.partition, last=each.end - 1)
             for each in found
         ]
-        with progress() as bar:
-            task = bar.add_task("pipeline", total=None)
-            self._pipeline.wait(
-                goals,
-                patience=self._timeout,
-                report=lambda missing: bar.update(task, description=f"pipeline, {missing:,} to come"),
-            )
+        wait_for(self._pipeline, goals, patience=self._timeout)
         return found
 
     def _permitted(self, stretches: Sequence[Stretch]) -> list[Stretch]:

@@ -18,7 +18,7 @@ from headrace.instant import spoken
 from headrace.offsets import Offsets, ScanFailed
 from headrace.pipeline import Pipeline, StandsStill
 from headrace.scan import Record, Scanner
-from headrace.terminal import progress, told
+from headrace.terminal import progress, told, wait_for
 from processors.settings import ProcessSettings
 from runtime.publisher import Publisher, PublishError
 from runtime.settings import KafkaSettings
@@ -126,20 +126,13 @@ class _Replaying:
             return replaying.sent, replaying.stored
 
     def _catch_up(self) -> None:
-        goals = self._pipeline.goals()
-        with progress() as bar:
-            task = bar.add_task("pipeline", total=None)
-            try:
-                self._pipeline.wait(
-                    goals,
-                    patience=self._timeout,
-                    report=lambda missing: bar.update(task, description=f"pipeline, {missing:,} to come"),
-                )
-            except StandsStill as error:
-                raise StandsStill(
-                    f"Nothing more is put back before the pipeline has handled what is on the raw topics, and {error}."
-                    " See that it runs, or give it more --timeout."
-                ) from error
+        try:
+            wait_for(self._pipeline, self._pipeline.goals(), patience=self._timeout)
+        except StandsStill as error:
+            raise StandsStill(
+                f"Nothing more is put back before the pipeline has handled what is on the raw topics, and {error}."
+                " See that it runs, or give it more --timeout."
+            ) from error
 
 
 def _gathered(scanner: Scanner, wanted: Wanted) -> Letters:

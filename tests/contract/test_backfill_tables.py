@@ -1,9 +1,6 @@
 """What a backfill asks of ClickHouse and writes to it, and what a replay of dead letters asks: on the real engine."""
 
-import asyncio
-import sys
 from collections.abc import AsyncIterator, Generator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,15 +17,12 @@ from headrace.scan import Record
 from runtime.registry import DeviceTable
 from schemas.reading import reading
 from schemas.reading_block import Fate, MessageRow
-from sinks.clickhouse.client import connect
-from sinks.clickhouse.migrations import migrate
 from sinks.clickhouse.writer import ClickHouseSink
 from sinks.progress import Piece
-from sinks.settings import ClickHouseSettings
 from sinks.sink import Retryable
 from tests.support import raw
 from tests.support.blocks import NOW_MS, batch
-from tests.support.processes import free_ports
+from tests.support.engine import database, engine
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -39,33 +33,18 @@ COUNT = "SELECT count(), uniqExact(origin_offset) FROM {}"
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", name="url")
 async def _url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """The engine, as a process of its own."""
-    (port,) = free_ports(1)
-    path = tmp_path_factory.mktemp("clickhouse")
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "headrace.stack.clickhouse", "--path", str(path), "--port", str(port)),
-        stdout=asyncio.subprocess.PIPE,
-        cwd=Path(__file__).parents[2],
-    )
-    assert process.stdout is not None
-    assert b"Ready" in await process.stdout.readline()
-    yield f"http://127.0.0.1:{port}"
-    process.terminate()
-    await process.wait()
+    async with engine(tmp_path_factory.mktemp("clickhouse")) as url:
+        yield url
 
 
 @pytest.fixture(name="client")
 def _client(url: str) -> Iterator[Any]:
-    """A client in a database that has just been made, with the product's tables, and 40 messages in them."""
-    for statement in ("DROP DATABASE IF EXISTS backfill", "CREATE DATABASE backfill"):
-        connect(ClickHouseSettings(url=url), insert_timeout=30).command(statement)
-    client = connect(ClickHouseSettings(url=url, database="backfill"), insert_timeout=30)
-    migrate(client)
-    sink, made = ClickHouseSink(client), _pipeline()
-    sink.write(made, Piece(0, made.messages))
-    sink.account(made)
-    yield client
-    client.close()
+    """A client in a database with 40 messages."""
+    with database(url, "backfill") as client:
+        sink, made = ClickHouseSink(client), _pipeline()
+        sink.write(made, Piece(0, made.messages))
+        sink.account(made)
+        yield client
 
 
 def _fate(offset: int) -> Fate:

@@ -1,12 +1,9 @@
 """One suite for every sink: the fake that other tests use, and ClickHouse."""
 
-import asyncio
 import dataclasses
 import re
-import sys
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator
-from pathlib import Path
 from typing import Any, Protocol, cast
 
 import pyarrow as pa
@@ -16,16 +13,13 @@ import pytest_asyncio
 from schemas.reading import EARLIEST_US, INT64_MAX, INT64_MIN, LATEST_US, Feature, Kind, reading
 from schemas.reading_block import READING, SCHEMA, Fate, MessageRow
 from sinks.clickhouse import canary
-from sinks.clickhouse.client import connect
-from sinks.clickhouse.migrations import migrate
 from sinks.clickhouse.writer import ClickHouseSink
 from sinks.progress import Piece
-from sinks.settings import ClickHouseSettings
 from sinks.sink import Batch, Sink, Unwritable
 from tests.support.blocks import NOW_MS, batch, message
 from tests.support.blocks import store as put
+from tests.support.engine import database, engine
 from tests.support.fakes import MemorySink
-from tests.support.processes import free_ports
 
 MINUTE = 60_000_000
 TABLES = ("messages", "dead_letters", "readings", "readings_1m_state")
@@ -190,30 +184,14 @@ class ClickHouseStore:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", name="url")
 async def _url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """The engine, as a process of its own."""
-    (port,) = free_ports(1)
-    path = tmp_path_factory.mktemp("clickhouse")
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "headrace.stack.clickhouse", "--path", str(path), "--port", str(port)),
-        stdout=asyncio.subprocess.PIPE,
-        cwd=Path(__file__).parents[2],
-    )
-    assert process.stdout is not None
-    assert b"Ready" in await process.stdout.readline()
-    yield f"http://127.0.0.1:{port}"
-    process.terminate()
-    await process.wait()
+    async with engine(tmp_path_factory.mktemp("clickhouse")) as url:
+        yield url
 
 
 @pytest.fixture(name="client")
 def _client(url: str) -> Iterator[Any]:
-    """A client in a database that has just been made, with the product's tables."""
-    for statement in ("DROP DATABASE IF EXISTS contract", "CREATE DATABASE contract"):
-        connect(ClickHouseSettings(url=url), insert_timeout=30).command(statement)
-    client = connect(ClickHouseSettings(url=url, database="contract"), insert_timeout=30)
-    migrate(client)
-    yield client
-    client.close()
+    with database(url, "contract") as client:
+        yield client
 
 
 @pytest.fixture(name="store", params=["memory", "clickhouse"])

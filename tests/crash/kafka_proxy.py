@@ -3,41 +3,24 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
-from types import TracebackType
-from typing import Self
 from unittest import mock
 
 from headrace.stack.kafka import Kafka
+from tests.crash.listener import Listener
 
 _PRODUCE = (0).to_bytes(2, "big")
 """Kafka's number of this request, at the beginning of each."""
 
 
-class KafkaProxy:
-    """Listens on loopback inside its block; Kafka tells clients that come this way to go on doing so."""
+class KafkaProxy(Listener):
+    """Kafka tells clients that come this way to go on doing so."""
 
     def __init__(self, port: int, upstream: int) -> None:
+        super().__init__(port, upstream)
         self.bootstrap = f"127.0.0.1:{port}"
-        self._port = port
-        self._upstream = upstream
         self._held = b""
         self._passes = asyncio.Event()
-        self._links: set[asyncio.Task[None]] = set()
-
-    async def __aenter__(self) -> Self:
-        """Listen."""
         self._passes.set()
-        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", self._port)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Break every connection."""
-        self._server.close()
-        for link in list(self._links):
-            link.cancel()
-        await asyncio.gather(*self._links, return_exceptions=True)
 
     def second_door(self) -> contextlib.AbstractContextManager[object]:
         """Inside the block, a Kafka is started with a listener for this proxy."""
@@ -69,26 +52,23 @@ class KafkaProxy:
             self._held = b""
             self._passes.set()
 
-    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        link = asyncio.create_task(self._link(reader, writer))
-        self._links.add(link)
-        link.add_done_callback(self._links.discard)
-
-    async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError), contextlib.ExitStack() as wires:
-            wires.callback(writer.close)
-            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
-            wires.callback(up_writer.close)
-            ways = [
-                asyncio.create_task(self._requests(reader, up_writer)),
-                asyncio.create_task(_answers(up_reader, writer)),
-            ]
-            try:
-                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for way in ways:
-                    way.cancel()
-                await asyncio.gather(*ways, return_exceptions=True)
+    async def _pass_on(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        up_reader: asyncio.StreamReader,
+        up_writer: asyncio.StreamWriter,
+    ) -> None:
+        ways = [
+            asyncio.create_task(self._requests(reader, up_writer)),
+            asyncio.create_task(_answers(up_reader, writer)),
+        ]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
 
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):

@@ -6,9 +6,9 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from types import TracebackType
-from typing import Self
 from urllib.parse import unquote_plus
+
+from tests.crash.listener import Listener
 
 _INSERT = re.compile(r"INSERT INTO [`\"]?(?:\w+[`\"]?\.[`\"]?)?(\w+)", re.IGNORECASE)
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -48,29 +48,13 @@ class Trap:
         return self.after == 0
 
 
-class Proxy:
-    """Listens on loopback inside its block, and passes HTTP on request by request."""
+class Proxy(Listener):
+    """Passes HTTP on, request by request."""
 
     def __init__(self, port: int, upstream: int) -> None:
+        super().__init__(port, upstream)
         self.url = f"http://127.0.0.1:{port}"
-        self._port = port
-        self._upstream = upstream
         self._trap: Trap | None = None
-        self._links: set[asyncio.Task[None]] = set()
-
-    async def __aenter__(self) -> Self:
-        """Listen."""
-        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", self._port)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Break every connection."""
-        self._server.close()
-        for link in list(self._links):
-            link.cancel()
-        await asyncio.gather(*self._links, return_exceptions=True)
 
     @contextlib.asynccontextmanager
     async def trap(self, trap: Trap) -> AsyncIterator[Trap]:
@@ -82,20 +66,17 @@ class Proxy:
             trap.released.set()
             self._trap = None
 
-    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        link = asyncio.create_task(self._link(reader, writer))
-        self._links.add(link)
-        link.add_done_callback(self._links.discard)
-
-    async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError), contextlib.ExitStack() as wires:
-            wires.callback(writer.close)
-            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
-            wires.callback(up_writer.close)
-            while await self._pass_on(reader, writer, up_reader, up_writer):
-                pass
-
     async def _pass_on(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        up_reader: asyncio.StreamReader,
+        up_writer: asyncio.StreamWriter,
+    ) -> None:
+        while await self._exchange(reader, writer, up_reader, up_writer):
+            pass
+
+    async def _exchange(
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
