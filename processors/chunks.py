@@ -13,8 +13,8 @@ These internals of faust-streaming 0.15.3 are overridden; tests/contract/test_fa
   assignment.
 - `Consumer.seek`, `Consumer.perform_seek`: stock Faust seeks from another thread, while a fetch or a delivery may be under
   way that undoes it. Upstream: seeks that the fetcher itself makes.
-- `Consumer.ack`, `Consumer._new_offset`, `Consumer._filter_tps_with_pending_acks`, `Consumer._add_gap`: to commit what was
-  processed instead of what was acknowledged. Upstream: public manual commits.
+- `Consumer.ack`, `Consumer._new_offset`, `Consumer._should_commit`, `Consumer._filter_tps_with_pending_acks`,
+  `Consumer._add_gap`: to commit what was processed instead of what was acknowledged. Upstream: public manual commits.
 - `Consumer._commit`: to note what is committed, and the moment after, for tests that kill there. Upstream: a sensor's
   callback for it.
 - `Consumer.on_partitions_assigned`, `Consumer.on_partitions_revoked`: to take partitions over, and to forget what the old
@@ -130,12 +130,17 @@ class ChunkConsumer(Consumer):
         await self.commit()
 
     async def committed(self, tp: Any) -> int | None:
-        """The group's committed offset of a partition, asked of Kafka."""
+        """The group's committed offset of a partition, asked of Kafka; None if there is none that can be of this log."""
         consumer = self._thread._ensure_consumer()  # noqa: SLF001 - see the module's docstring
-        offset: int | None = await self._thread.call_thread(
-            consumer.committed, TopicPartition(tp.topic, tp.partition)
-        )
-        return offset
+        partition = TopicPartition(tp.topic, tp.partition)
+        offset: int | None = await self._thread.call_thread(consumer.committed, partition)
+        ends = await self._thread.call_thread(consumer.end_offsets, [partition])
+        if offset is None or offset <= ends[partition]:
+            return offset
+        # A commit that was on its way when the topic was deleted and created again; or the log has lost its end. Starting
+        # over repeats work and nothing else; going on there would skip what is logged until then.
+        log.error("beyond the log's end, starting over", tp=str(tp), committed=offset, end=ends[partition])
+        return None
 
     async def seek(self, partition: Any, offset: int) -> None:
         """Deliver from this offset on, before long.
@@ -244,6 +249,12 @@ class ChunkConsumer(Consumer):
     def _new_offset(self, tp: Any) -> int | None:
         offset: int | None = self._processed.get(tp) if self._is_chunked(tp) else super()._new_offset(tp)
         return offset
+
+    def _should_commit(self, tp: Any, offset: int) -> bool:
+        # Also backwards: see `committed`.
+        if self._is_chunked(tp):
+            return offset != self._committed_offset[tp]
+        return bool(super()._should_commit(tp, offset))
 
     async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:
         if not self._is_chunked(tp):

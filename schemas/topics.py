@@ -41,6 +41,14 @@ def _raw(name: str) -> Topic:
     )
 
 
+_ANY_TIME = {
+    "message.timestamp.type": "CreateTime",
+    "message.timestamp.before.max.ms": str((1 << 63) - 1),
+    "message.timestamp.after.max.ms": str((1 << 63) - 1),
+}
+"""What a processor emits has the log's own time. Where a broker's clock once ran ahead that lies in the future, and by default
+Kafka would refuse it from an hour on, for as long as the clock was ahead."""
+
 READINGS = "readings"
 DEVICES = "devices"
 DEAD_LETTERS = "dead-letters"
@@ -64,7 +72,8 @@ TOPICS: Mapping[str, Topic] = MappingProxyType(
                 carries="ReadingBlock",
                 key="none; the partition number is that of the raw records",
                 scaled=True,
-                config={"retention.ms": str(7 * DAY_MS), "max.message.bytes": str(MAX_BLOCK_BYTES)},
+                config=_ANY_TIME
+                | {"retention.ms": str(7 * DAY_MS), "max.message.bytes": str(MAX_BLOCK_BYTES)},
             ),
             Topic(
                 name=DEVICES,
@@ -78,7 +87,8 @@ TOPICS: Mapping[str, Topic] = MappingProxyType(
                 carries="DeadLetter",
                 key="as the origin",
                 scaled=False,
-                config={"retention.ms": str(30 * DAY_MS), "max.message.bytes": str(2 * MAX_RAW_BYTES)},
+                config=_ANY_TIME
+                | {"retention.ms": str(30 * DAY_MS), "max.message.bytes": str(2 * MAX_RAW_BYTES)},
             ),
         )
     },

@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from headrace.stack.stack import Stack, answers
 from schemas.codec import decode
@@ -96,7 +97,7 @@ async def joined(running: Running) -> None:
     await until(lambda: answers(f"http://127.0.0.1:{running.port}/ready"), within=120)
 
 
-def produce(bootstrap: str, records: Sequence[Raw], partition: int = 0) -> None:
+def produce(bootstrap: str, records: Sequence[Raw], partition: int = 0, timestamp: int = 0) -> None:
     """Return when Kafka has acknowledged them, in their order, on one partition."""
     failures: list[object] = []
     producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})
@@ -107,6 +108,7 @@ def produce(bootstrap: str, records: Sequence[Raw], partition: int = 0) -> None:
             each.key,
             partition,
             on_delivery=lambda error, _: failures.append(error),
+            timestamp=timestamp,
             headers=list(each.headers),
         )
         producer.poll(0)
@@ -142,6 +144,15 @@ def committed(bootstrap: str) -> int:
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": GROUP})
     try:
         return consumer.committed([TopicPartition(TOPIC, 0)], timeout=10)[0].offset
+    finally:
+        consumer.close()
+
+
+def commit(bootstrap: str, offset: int) -> None:
+    """Have the processor's group, which has no member, committed this."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": GROUP})
+    try:
+        consumer.commit(offsets=[TopicPartition(TOPIC, 0, offset)], asynchronous=False)
     finally:
         consumer.close()
 
@@ -270,6 +281,34 @@ async def test_a_new_group_reads_an_old_log(stack: Stack):
         found = await emitted(stack, 49)
 
     assert [(offset, "stored") for offset in range(37, 50)] == found
+
+
+async def test_a_clock_of_kafka_that_ran_ahead_stops_nobody(stack: Stack):
+    """Records that a broker has stamped a year ahead are emitted, dead letters too, and so is what comes after them."""
+    names = ("message.timestamp.type", "CreateTime"), ("message.timestamp.after.max.ms", str((1 << 63) - 1))
+    entries = [ConfigEntry(*each, incremental_operation=AlterConfigOpType.SET) for each in names]
+    raw = ConfigResource(ResourceType.TOPIC, TOPIC, incremental_configs=entries)
+    admin = AdminClient({"bootstrap.servers": stack.bootstrap})
+    await asyncio.to_thread(admin.incremental_alter_configs([raw])[raw].result, 30)
+    ahead = (int(time.time()) + 365 * 24 * 3600) * 1000
+    await asyncio.to_thread(produce, stack.bootstrap, [record(0), garbage(1), record(2)], timestamp=ahead)
+    await asyncio.to_thread(produce, stack.bootstrap, [record(3), record(4)])
+    async with processor(stack) as running:
+        found = await emitted(stack, 4)
+
+    fates = ["stored", "dead_letter", "stored", "stored", "stored"]
+    assert (list(enumerate(fates)), 0) == (beyond(found), running.process.returncode)
+
+
+async def test_an_offset_of_a_topic_that_is_gone_skips_nothing(stack: Stack):
+    """Committed too late, an offset that lies beyond the end of the log is no reason to wait until the log gets there."""
+    await asyncio.to_thread(commit, stack.bootstrap, 5000)
+    await asyncio.to_thread(produce, stack.bootstrap, [record(offset) for offset in range(50)])
+    async with processor(stack):
+        found = await emitted(stack, 49)
+        await until(lambda: committed(stack.bootstrap) == 50)
+
+    assert [(offset, "stored") for offset in range(50)] == found
 
 
 REFUSING = """
