@@ -35,6 +35,9 @@ class Window:
         self._slices = {self._number: self._filling}
         self._seen: tuple[set[bytes], ...] = (self._filling,)
         self._turning = threading.Lock()
+        self.condemned: set[int] = set()
+        """Offsets that an earlier life emitted as dead letters, and this one is about to process again: they stay what they
+        are downstream, whatever a newer release makes of them, so a repeat of theirs is the first that counts."""
 
     def __len__(self) -> int:
         return sum(map(len, self._seen))

@@ -50,8 +50,8 @@ def rebuild(
     """The window as it was when the raw record at the committed offset was about to be processed.
 
     Reads the blocks of this raw partition that are young enough to matter, up to the log's present end. Nothing at or behind
-    the committed offset is remembered: it is about to be processed, again perhaps, and must not meet itself. Blocking: call
-    it in a thread.
+    the committed offset is remembered: it is about to be processed, again perhaps, and must not meet itself. Of that, only
+    the dead letters are noted. Blocking: call it in a thread.
 
     Raises:
         RebuildFailed: Kafka did not answer, or refused.
@@ -161,10 +161,15 @@ class _Rebuild:
         values = [columns.column("offset"), columns.column("logged_at").cast("int64")]
         values += [columns.column("identity"), columns.column("fate")]
         for offset, logged_at, identity, fate in zip(*(each.to_pylist() for each in values), strict=True):
-            if self.emitted < offset < before:
-                self.window.advance(logged_at)
-                if fate == Fate.STORED:
-                    self.window.remember(identity)
+            if offset <= self.emitted:
+                continue
+            if offset >= before:
+                if fate == Fate.DEAD_LETTER:
+                    self.window.condemned.add(offset)
+                continue
+            self.window.advance(logged_at)
+            if fate == Fate.STORED:
+                self.window.remember(identity)
 
     @contextlib.contextmanager
     def _consumer(self, **options: Any) -> Iterator[Consumer]:

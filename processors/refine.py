@@ -78,7 +78,8 @@ def _row(record: RawRecord, source: Source, window: Window, devices: Devices) ->
         return _dead(record, source, Reason.UNDECODABLE, str(error))
     except Unusable as error:
         return _dead(record, source, error.reason, str(error), raw)
-    window.remember(identity)
+    if record.offset not in window.condemned:
+        window.remember(identity)
     place, labels = known_of(devices.by_id(raw.tenant, raw.device))
     return MessageRow(
         offset=record.offset,

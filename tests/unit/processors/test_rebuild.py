@@ -119,6 +119,20 @@ def test_a_record_that_is_done_again_does_not_meet_itself():
     assert [Fate.STORED] == [each.fate for each in refine([again], SOURCE, window, DeviceTable())]
 
 
+def test_a_dead_letter_that_is_done_again_makes_no_duplicate_of_its_repeat():
+    """Emitted as a dead letter and cured by a new release before its offset was committed, a message is stored by its repeat.
+
+    The first emission is what the sink has: were the second one remembered, the repeat would be a duplicate of nothing.
+    """
+    body = message(message_id="cured")
+    window = remembered(Block([row(99)]), Block([row(100, fate=Fate.DEAD_LETTER)]), before=100)
+    fates = [
+        each.fate for each in refine([record(100, body), record(101, body)], SOURCE, window, DeviceTable())
+    ]
+
+    assert [Fate.STORED, Fate.STORED] == fates
+
+
 def test_a_block_across_a_slice_is_cut_in_time():
     """What passed before the window's slices turned is forgotten before what passed after, as it was the first time."""
     begin = LOGGED_AT // 15_000 * 15_000
