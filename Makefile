@@ -5,6 +5,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 JAVA_MAJOR = $(shell java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p')
 TESTS ?= tests
+WORKERS ?= 2
 CELL ?=
 MINUTES ?= 30
 SEED ?= 1
@@ -24,7 +25,7 @@ up: .venv/.ready local-stack  ## Run Kafka, ClickHouse and Headrace on this mach
 	@$(BIN)/headrace up
 
 test: .venv/.ready local-stack coap-clients  ## Run all tests, or some: make test TESTS=tests/unit
-	$(BIN)/pytest --durations=10 $(TESTS)
+	$(BIN)/pytest --durations=10 --numprocesses=$(WORKERS) --dist=loadfile $(TESTS)
 
 crash: .venv/.ready local-stack faketime  ## Kill, freeze and cut off everything at every moment: make crash CELL=sink-kill
 	$(BIN)/python -m tests.crash $(CELL) --page docs/crash-suite.md

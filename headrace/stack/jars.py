@@ -1,5 +1,6 @@
 """Kafka's jars: resolved once by Maven into a cache folder that stacks share."""
 
+import fcntl
 import re
 import shutil
 import subprocess
@@ -54,7 +55,8 @@ def java() -> str:
 def jars(cache: Path, report: Callable[[str], None] = lambda _: None) -> Path:
     """The folder of Kafka's jars, downloaded if it is not in the cache.
 
-    Downloads appear in the cache by one rename: one that is killed, or runs twice at a time, leaves no half of it.
+    Whoever comes while somebody downloads waits for it: Maven's own repository does not stand two at a time. Downloads appear
+    in the cache by one rename: one that is killed leaves no half of it.
 
     Raises:
         StackError: Maven is missing, or could not resolve them.
@@ -63,15 +65,13 @@ def jars(cache: Path, report: Callable[[str], None] = lambda _: None) -> Path:
     home = cache / f"kafka-{KAFKA}-log4j-{LOG4J}"
     if home.is_dir():
         return home
-    report(f"Downloading Apache Kafka {KAFKA} with Maven, once (about 45 MB) into {home}")
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="kafka-", dir=cache) as scratch:
-        complete = _resolve(Path(scratch))
-        try:
-            complete.rename(home)
-        except OSError:
-            if not home.is_dir():
-                raise
+    with (cache / "kafka.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not home.is_dir():
+            report(f"Downloading Apache Kafka {KAFKA} with Maven, once (about 45 MB) into {home}")
+            with tempfile.TemporaryDirectory(prefix="kafka-", dir=cache) as scratch:
+                _resolve(Path(scratch)).rename(home)
     return home
 
 

@@ -1,6 +1,9 @@
 """Ports, conditions and processes, for tests that start real ones."""
 
 import asyncio
+import contextlib
+import itertools
+import random
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -8,17 +11,26 @@ from pathlib import Path
 
 from headrace.stack.settings import StackSettings
 
+_PORTS = range(10_000, 32_000)
+"""Below those that the kernel gives to outgoing connections: one of them could take a port before its server does."""
+
+_KINDS = (socket.SOCK_STREAM, socket.SOCK_DGRAM)
+
 
 def free_ports(count: int) -> list[int]:
     """Port numbers that nobody uses now, each another."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    shuffled = random.SystemRandom().sample(_PORTS, len(_PORTS))
+    return list(itertools.islice(filter(_is_free, shuffled), count))
+
+
+def _is_free(port: int) -> bool:
+    with contextlib.ExitStack() as stack:
+        try:
+            for kind in _KINDS:
+                stack.enter_context(socket.socket(type=kind)).bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def stack_settings(state: Path, *, partitions: int = 4) -> StackSettings:
