@@ -95,7 +95,7 @@ async def test_sample(folder):
     site = Site(dialects, outbox, Bounds(1000, 5), Limits({}))
     remote = MemoryRemote(proof=Proof(CERTIFICATES.get(sample.get("certificate"))))
 
-    MessageLayer(site.respond).receive(remote, datagram(sample))
+    MessageLayer(site.respond, piggyback_timeout=10).receive(remote, datagram(sample))
     answer = await remote.next()
 
     assert (answer.code.dotted, answer.payload) == (expected["code"], b"")

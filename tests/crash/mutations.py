@@ -87,7 +87,7 @@ MUTATIONS: Sequence[Mutation] = (
     Mutation(
         "processor-forgets-where-it-first-saw-an-identity",
         [
-            Edit("processors/rebuild.py", "if self.emitted < offset < before:", "if self.emitted < offset:"),
+            Edit("processors/rebuild.py", "if offset >= before:", "if offset >= before + (1 << 40):"),
             Edit(
                 "processors/rebuild.py",
                 "whole = self.emitted < span.first and span.last < before",
