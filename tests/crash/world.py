@@ -28,7 +28,7 @@ from tests.crash.emitted import Emitted
 from tests.crash.kafka_proxy import KafkaProxy
 from tests.crash.load import TENANT, TOKEN, Addresses, fleet
 from tests.crash.proxy import Proxy
-from tests.support.commands import headrace
+from tests.support.commands import Told, headrace
 from tests.support.processes import free_ports, stack_settings, until
 
 PARTITIONS = 4
@@ -76,20 +76,7 @@ class World:
             TimeoutError: neither.
 
         """
-        told = await headrace(self.stack, "verify", "--json")
-        if told.code not in VERDICTS or not told.out:
-            raise Failed(f"headrace verify ended with {told.code}: {told.err}")
-        partitions = json.loads(told.out)["partitions"]
-        counts = sum((Counter[str](each["kinds"]) for each in partitions), Counter[str]())
-        examples = {
-            found["kind"]: f"{each['topic']} [{each['partition']}] at {found['offset']}: {found['text']}"
-            for each in partitions
-            for found in each["examples"]
-        }
-        return [
-            f"headrace verify: {count} {kind.replace('_', ' ')}, such as {examples[kind]}"
-            for kind, count in counts.items()
-        ]
+        return differing(await headrace(self.stack, "verify", "--json"))
 
     async def kill_service(self, name: str) -> None:
         """Kill Kafka or ClickHouse; returns when it is back."""
@@ -149,6 +136,23 @@ class World:
             return all(found)
 
         await until(condition, within=90, every=0.2)
+
+
+def differing(told: Told) -> list[str]:
+    """What `headrace verify --json` found, as `World.differences`."""
+    if told.code not in VERDICTS or not told.out:
+        raise Failed(f"headrace verify ended with {told.code}: {told.err}")
+    partitions = json.loads(told.out)["partitions"]
+    counts = sum((Counter[str](each["kinds"]) for each in partitions), Counter[str]())
+    examples = {
+        found["kind"]: f"{each['topic']} [{each['partition']}] at {found['offset']}: {found['text']}"
+        for each in partitions
+        for found in each["examples"]
+    }
+    return [
+        f"headrace verify: {count} {kind.replace('_', ' ')}, such as {examples[kind]}"
+        for kind, count in counts.items()
+    ]
 
 
 QUICKENED: Mapping[str, str] = {
