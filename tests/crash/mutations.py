@@ -202,8 +202,9 @@ def _notice(mutation: Mutation) -> Notice | None:
         for cell in mutation.cells:
             command = [sys.executable, "-m", "tests.crash", cell]
             done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
-            if done.returncode == WRONG:
-                findings = [line for line in done.stdout.splitlines() if line.startswith("    ")]
+            findings = [line for line in done.stdout.splitlines() if line.startswith("    ")]
+            # Python that came to grief ends with 1, too.
+            if done.returncode == WRONG and findings:
                 print(f"{mutation.name:<52} noticed by {cell}", *findings, sep="\n", flush=True)
                 # What is only an example is not the same the next time.
                 return Notice(cell, "; ".join(line.partition(", such as")[0].strip() for line in findings))

@@ -53,15 +53,15 @@ def totals(played: Played) -> str:
     return (
         f"{len(results) + undecided} cells: {well} exact, {len(results) - well} wrong, {undecided} without a"
         f" verdict; {sum(r.accepted for r in results):,} messages accepted, {sum(r.verdict.lost for r in results)} values"
-        f" lost, {sum(r.verdict.doubled for r in results)} stored twice. {verified(played.differences, played.unverified)}"
+        f" lost, {sum(r.verdict.doubled for r in results)} stored twice. {_verified(played)}"
     )
 
 
-def verified(differences: Sequence[str], unverified: int = 0) -> str:
-    """What `headrace verify` said, in a sentence."""
-    if differences:
-        return "; ".join(differences)
-    return f"headrace verify {'could not judge all of it' if unverified else 'found no difference'}."
+def _verified(played: Played) -> str:
+    """What `headrace verify` said."""
+    if played.differences:
+        return "; ".join(played.differences)
+    return f"headrace verify {'could not judge all of it' if played.unverified else 'found no difference'}."
 
 
 def markdown(played: Played) -> str:
