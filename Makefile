@@ -31,10 +31,10 @@ crash: .venv/.ready local-stack faketime  ## Kill, freeze and cut off everything
 	$(BIN)/python -m tests.crash $(CELL) --page docs/crash-suite.md
 
 soak: .venv/.ready local-stack faketime  ## The same at random, under load: make soak MINUTES=30 SEED=1
-	$(BIN)/python -m tests.crash.soak --minutes $(MINUTES) --seed $(SEED)
+	$(BIN)/python -m tests.crash.soak --minutes $(MINUTES) --seed $(SEED) --page docs/crash-suite.md
 
 mutants: .venv/.ready local-stack  ## Break Headrace on purpose, and see the crash suite notice
-	$(BIN)/python -m tests.crash.mutations
+	$(BIN)/python -m tests.crash.mutations --page docs/crash-suite.md
 
 check: .venv/.ready  ## Judge style, types, imports, spelling and the files in deploy/
 	$(BIN)/ruff check .

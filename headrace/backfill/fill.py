@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from headrace.backfill.ledger import Entry, Ledger
 from headrace.backfill.stretch import Refused, Stretch, batches
-from headrace.backfill.target import Target
+from headrace.backfill.target import READINGS, Target
 from headrace.offsets import Reach
 from headrace.scan import Record, Scanner
 from processors.dedupe import Window
@@ -57,7 +57,7 @@ class Backfill:
         """Do what is left of each partition; `report` is told how many raw records were handled.
 
         Raises:
-            Refused: `messages` does not know what the pipeline decided, or a batch is there in part.
+            Refused: `messages` does not know what the pipeline decided, or a batch is there and cannot be made whole.
             ScanFailed: the raw log cannot be read; again from where it stopped, unless it is `Gone`.
             SinkError: ClickHouse is away, or refuses; again from where it stopped.
 
@@ -65,7 +65,7 @@ class Backfill:
         for entry in entries:
             stretch = entry.stretch
             reach = Reach(topic=stretch.topic, partition=stretch.partition, first=entry.next, end=stretch.end)
-            # An earlier run may have been killed between the insert and the note of it.
+            # An earlier run may have ended between the insert and the note of it, or in the middle of the insert.
             doubtful = True
             with closing(self.scanner.read(reach)) as records:
                 for batch in batches(records):
@@ -84,9 +84,11 @@ class Backfill:
         )
         rows = self._refined(part, records)
         found = tables(_batch(part, rows)).get("readings")
-        if found is not None and not (doubtful and self._is_there(part, found.num_rows)):
+        if found is not None and not (doubtful and self._is_whole(entry, part, found.num_rows)):
             self.sink.insert(self.target.table, found, self._token(part))
             reached(Moment.TABLE_INSERTED)
+            if doubtful and self.target.rows(part) != found.num_rows:
+                raise Refused(f"{part} was stored before, and is not now as it was then: {self._over()}")
         self.ledger.advance(
             entry,
             after=part.end,
@@ -110,14 +112,28 @@ class Backfill:
                 )
         return rows
 
-    def _is_there(self, part: Stretch, rows: int) -> bool:
-        # Asked, and not left to the token: the live sink writes to `readings` too, and pushes tokens out of its window.
+    def _is_whole(self, entry: Entry, part: Stretch, rows: int) -> bool:
+        """Whether nothing is left to do about a batch; False only if its insert is sure to add no more than what is missing."""
         there = self.target.rows(part)
-        if there not in {0, rows}:
+        if there == 0:
+            return False
+        if there == rows and self.target.table != READINGS:
+            return True
+        # ClickHouse writes `readings` first and then the roll-ups: it may have the rows, and they not. The same insert again
+        # gives each of them what it lacks, as long as the tokens of what they have are remembered.
+        if not self.target.remembers(entry.noted):
             raise Refused(
-                f"{self.target.table} holds {there:,} of the {rows:,} readings of {part}: delete them, and run this again"
+                f"{self.target.table} holds {there:,} of the {rows:,} readings of {part} since too long ago to tell"
+                f" whether the insert came to its end: {self._over()}"
             )
-        return there == rows
+        return False
+
+    def _over(self) -> str:
+        if self.target.table == READINGS:
+            return (
+                "drop the same partitions of `readings` and of its roll-ups, and fill them by another --epoch"
+            )
+        return f"drop {self.target.table}, and take another --epoch"
 
     def _token(self, part: Stretch) -> str:
         return (

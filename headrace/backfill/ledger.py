@@ -23,7 +23,7 @@ _ROW = pa.schema(
 
 _READ = """
 SELECT origin_topic, origin_topic_id, origin_partition, any(first), any(end), max(next), sum(messages), sum(readings),
-    sum(refused), toUnixTimestamp64Milli(any(since)), toUnixTimestamp64Milli(any(until))
+    sum(refused), toUnixTimestamp64Milli(any(since)), toUnixTimestamp64Milli(any(until)), toUnixTimestamp64Milli(max(written_at))
 FROM replays WHERE epoch = {epoch:String} AND target = {target:String}
 GROUP BY origin_topic, origin_topic_id, origin_partition ORDER BY origin_topic, origin_partition
 """
@@ -39,8 +39,10 @@ class Entry:
     readings: int
     refused: int
     since: int
-    """Milliseconds since 1970, as `until`."""
+    """Milliseconds since 1970, as `until` and `noted`."""
     until: int
+    noted: int
+    """When the last batch was noted, by the clock of ClickHouse: what is not noted was inserted later."""
 
 
 class Ledger:
@@ -72,8 +74,9 @@ class Ledger:
                 refused=int(refused),
                 since=int(since),
                 until=int(until),
+                noted=int(noted),
             )
-            for topic, topic_id, partition, first, end, after, messages, readings, refused, since, until in rows
+            for topic, topic_id, partition, first, end, after, messages, readings, refused, since, until, noted in rows
         ]
 
     def begin(self, stretches: Sequence[Stretch], *, since: int, until: int) -> list[Entry]:

@@ -183,7 +183,11 @@ class _Run:
         readings = sum(entry.readings for entry in entries)
         typer.echo(f"\n{self._target.table} has the {readings:,} readings of epoch {self._epoch}, each once.")
         if self._target.table == READINGS:
-            typer.echo("The roll-ups have them too. Next: `headrace verify` compares it all with the log.")
+            for entry in entries:
+                self._target.check_roll_ups(entry.stretch)
+            typer.echo(
+                "The roll-ups have them too. Next: `headrace verify` compares `readings` with the log."
+            )
         else:
             typer.echo(
                 f"Next: compare `{self._target.table}` with `{READINGS}`; DROP TABLE {self._target.table} when done."

@@ -7,6 +7,7 @@ from typing import Any
 
 from headrace.backfill.stretch import Present, Refused, Stretch
 from schemas.reading_block import Fate
+from sinks.clickhouse.canary import LEAST_WINDOW, LEAST_WINDOW_SECONDS
 from sinks.clickhouse.errors import translated
 
 READINGS = "readings"
@@ -46,6 +47,11 @@ SELECT
     (SELECT sum(count) FROM readings_1m_state WHERE has(months, received_month)),
     arrayStringConcat(arrayMap(month -> formatDateTime(month, '%Y%m'), months), ', ')
 """  # noqa: S608 - as above
+_SINCE = """
+SELECT sum(max_block_number - min_block_number + 1), toUnixTimestamp(now()) - intDiv({since:Int64}, 1000)
+FROM system.parts WHERE database = currentDatabase() AND table = {table:String} AND active
+    AND toUnixTimestamp(modification_time) >= intDiv({since:Int64}, 1000)
+"""
 _LOOKS = 10
 
 
@@ -138,6 +144,18 @@ class Target:
         _, _, earliest, latest, *_ = self._asked(stretch, 0, 0)
         return int(self._found(stretch, earliest, latest)[3])
 
+    def remembers(self, since: int) -> bool:
+        """Whether the table surely knows the token of each block that it took since then: milliseconds by its own clock.
+
+        A merged part counts as all the blocks that it was made of, so that this is too careful rather than not enough. Half of
+        what the sink insists on: other inserts go on meanwhile, and a replica may lag behind. Who sees no part may see none.
+        """
+        with translated():
+            ((blocks, seconds),) = self._client.query(
+                _SINCE, {"table": self.table, "since": since}
+            ).result_rows
+        return 0 < int(blocks) <= LEAST_WINDOW // 2 and int(seconds) <= LEAST_WINDOW_SECONDS // 2
+
     def check_roll_ups(self, stretch: Stretch) -> None:
         """See that the roll-ups hold what `readings` holds, in the months of a stretch.
 
@@ -154,7 +172,7 @@ class Target:
             time.sleep(0.1 * (look + 1))
         raise Refused(
             f"in {months} readings holds {readings:,} numbers and readings_1m_state {rolled_up:,}: drop the same partitions of both"
-            f" (ALTER TABLE … DROP PARTITION), or the roll-up would count the range twice"
+            f" (ALTER TABLE … DROP PARTITION), and fill them by another --epoch"
         )
 
     def _asked(self, stretch: Stretch, lowest: int, highest: int) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ import pytest
 import pytest_asyncio
 
 from headrace.backfill import stretch as stretches
+from headrace.backfill import target as targets
 from headrace.backfill.fill import Backfill
 from headrace.backfill.ledger import Ledger
 from headrace.backfill.stretch import Refused, Stretch
@@ -17,9 +18,10 @@ from headrace.scan import Record
 from runtime.registry import DeviceTable
 from schemas.reading import reading
 from schemas.reading_block import Fate, MessageRow
+from sinks.clickhouse.tables import tables
 from sinks.clickhouse.writer import ClickHouseSink
 from sinks.progress import Piece
-from sinks.sink import Retryable
+from sinks.sink import Retryable, Unwritable
 from tests.support import raw
 from tests.support.blocks import NOW_MS, batch
 from tests.support.engine import database, engine
@@ -160,6 +162,75 @@ async def test_a_batch_beyond_the_window_is_looked_for(client: Any, monkeypatch:
     _backfill(client, ledger).fill(ledger.entries(), lambda _: None)
 
     assert [(32, 32)] == client.query(COUNT.format("again")).result_rows
+
+
+@pytest.fixture(name="broken")
+def _broken(client: Any, monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    """The ledger of a backfill of `readings` that met a full roll-up in its second batch, and has not been run again."""
+    monkeypatch.setattr(stretches, "BATCH_OFFSETS", 10)
+    for table in ("readings", "readings_1m_state", "latest_state"):
+        client.command(f"TRUNCATE TABLE {table}")
+    client.command("ALTER TABLE readings_1m_state ADD CONSTRAINT full CHECK least < 10")
+    ledger = _ledger(client, table="readings")
+    with pytest.raises(Unwritable):
+        _backfill(client, ledger, "readings").fill(ledger.begin([WHOLE], since=0, until=1), lambda _: None)
+    client.command("ALTER TABLE readings_1m_state DROP CONSTRAINT full")
+    return ledger
+
+
+async def test_a_roll_up_gets_what_it_lacks(client: Any, broken: Ledger):
+    """A batch that `readings` has, and a roll-up has not, is stored where it is missing, and nowhere twice."""
+    before = (
+        Target(client, "readings").rows(WHOLE),
+        client.command("SELECT sum(count) FROM readings_1m_state"),
+    )
+
+    _backfill(client, broken, "readings").fill(broken.entries(), lambda _: None)
+
+    assert (16, 8) == before
+    Target(client, "readings").check_roll_ups(WHOLE)
+    assert [(32, 32)] == client.query(COUNT.format("readings")).result_rows
+    stored = [offset for offset in range(40) if _fate(offset) is Fate.STORED]
+    assert [(32, sum(stored))] == client.query("SELECT sum(count), sum(sum) FROM readings_1m").result_rows
+    assert [(stored[-1],)] == client.query("SELECT number FROM latest").result_rows
+
+
+async def test_what_may_be_forgotten_is_not_inserted_again(
+    client: Any, broken: Ledger, monkeypatch: pytest.MonkeyPatch
+):
+    """A batch that `readings` has since so many blocks that its token may be forgotten is refused, and left as it is."""
+    monkeypatch.setattr(targets, "LEAST_WINDOW", 1)
+
+    with pytest.raises(Refused, match=r"8 of the 8 readings of .* since too long ago to tell"):
+        _backfill(client, broken, "readings").fill(broken.entries(), lambda _: None)
+
+    assert [(16, 16)] == client.query(COUNT.format("readings")).result_rows
+    with pytest.raises(Refused, match="readings holds 16 numbers and readings_1m_state 8: drop the same"):
+        Target(client, "readings").check_roll_ups(WHOLE)
+
+
+async def test_what_was_deleted_meanwhile_is_noticed(client: Any, broken: Ledger):
+    """ClickHouse takes a batch for a repeat whose rows were deleted since; that is an error, and nothing is noted."""
+    client.command("DELETE FROM readings WHERE origin_offset >= 15")
+
+    with pytest.raises(Refused, match="is not now as it was then: drop the same partitions"):
+        _backfill(client, broken, "readings").fill(broken.entries(), lambda _: None)
+
+    assert 10 == broken.entries()[0].next
+
+
+async def test_blocks_are_counted_from_an_instant_on(client: Any, monkeypatch: pytest.MonkeyPatch):
+    """A table surely remembers as many blocks as half its window has, and merges do not hide any."""
+    sink, target = ClickHouseSink(client), Target(client, "readings")
+    rows = tables(_pipeline())["readings"]
+    for number in range(3):
+        sink.insert("readings", rows, f"another {number}")
+    client.command("OPTIMIZE TABLE readings FINAL")
+
+    monkeypatch.setattr(targets, "LEAST_WINDOW", 8)
+    assert target.remembers(NOW_MS - 1000)
+    monkeypatch.setattr(targets, "LEAST_WINDOW", 7)
+    assert not target.remembers(NOW_MS - 1000)
 
 
 async def test_unknown_fates_are_refused(client: Any):

@@ -4,11 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.crash import report
+from tests.crash import page, report
 from tests.crash.cells import CELLS
+from tests.crash.play import Played
 from tests.crash.shards import play_all
-
-PAGE = "<!-- The table below is written by `make crash`. -->\n"
 
 WRONG, UNDECIDED = 1, 3
 """Exit codes: something was lost or stored twice; or there was no verdict."""
@@ -25,7 +24,7 @@ def main() -> int:
     )
     parser.add_argument("--list", action="store_true", help="say what the cells are, and play none")
     parser.add_argument(
-        "--page", type=Path, help="Markdown file whose table is written anew; only with all cells"
+        "--page", type=Path, help="Markdown file whose section is written anew; only with all cells"
     )
     parser.add_argument(
         "--at-once",
@@ -44,14 +43,18 @@ def main() -> int:
         print(report.listing(chosen))
         return 0
     print(report.header(), flush=True)
-    results, undecided = play_all(chosen, min(len(chosen), arguments.at_once))
-    print(f"\n{report.totals(results, undecided)}")
+    played = play_all(chosen, min(len(chosen), arguments.at_once))
+    print(f"\n{report.totals(played)}")
     if arguments.page and not arguments.cells:
-        text = arguments.page.read_text().partition(PAGE)[0]
-        arguments.page.write_text(f"{text}{PAGE}\n{report.markdown(results, undecided)}")
-    if not all(map(report.passed, results)):
+        page.rewrite(arguments.page, "make crash", report.markdown(played))
+    return exit_code(played)
+
+
+def exit_code(played: Played) -> int:
+    """What is wrong goes before what has no verdict."""
+    if not report.right(played):
         return WRONG
-    return UNDECIDED if undecided else 0
+    return 0 if report.exact(played) else UNDECIDED
 
 
 if __name__ == "__main__":

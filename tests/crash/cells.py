@@ -111,7 +111,7 @@ _ALL = [
     *_every_moment(Plot.ZOMBIE, "http", "coap", "process", "sink"),
     *_at(Plot.RETURN, "process", Moment.BLOCKS_SENT, Moment.BLOCKS_ACKNOWLEDGED),
     *_at(Plot.RETURN, "sink", Moment.RANGE_RECORDED, Moment.TABLE_INSERTED, Moment.BATCH_STORED),
-    *_every_moment(Plot.KAFKA_KILL, "process", "sink"),
+    *_every_moment(Plot.KAFKA_KILL, "http", "coap", "process", "sink"),
     *_at(Plot.KAFKA_FREEZE, "http", Moment.EDGE_ACKNOWLEDGED),
     *_at(Plot.KAFKA_FREEZE, "coap", Moment.EDGE_ACKNOWLEDGED),
     *_at(Plot.KAFKA_FREEZE, "process", Moment.CHUNK_TAKEN, Moment.BLOCKS_SENT),

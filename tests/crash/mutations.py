@@ -8,10 +8,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.crash import page
 from tests.crash.__main__ import WRONG
 from tests.crash.crew import CODE
 
@@ -46,11 +47,19 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """One way to be wrong, and the cells that notice."""
+    """One way to be wrong, and the cells of which one is to notice it."""
 
     name: str
     edits: Sequence[Edit]
     cells: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """The cell that noticed a mutation, and what it found."""
+
+    cell: str
+    finding: str
 
 
 MUTATIONS: Sequence[Mutation] = (
@@ -159,16 +168,32 @@ def main() -> int:
     """Try the mutations; 0 if each was noticed."""
     parser = argparse.ArgumentParser(prog="python -m tests.crash.mutations", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="mutations to try; all by default")
-    names = parser.parse_args().names
+    parser.add_argument(
+        "--page", type=Path, help="Markdown file whose section is written anew; only with all mutations"
+    )
+    arguments = parser.parse_args()
+    names = arguments.names
     chosen = [mutation for mutation in MUTATIONS if not names or mutation.name in names]
-    missed = [mutation.name for mutation in chosen if not _noticed(mutation)]
+    found = {mutation.name: _notice(mutation) for mutation in chosen}
+    missed = [name for name, notice in found.items() if not notice]
     print(
         f"\n{len(chosen)} mutations: {len(chosen) - len(missed)} noticed, {len(missed)} not {' '.join(missed)}"
     )
+    if arguments.page and not names:
+        page.rewrite(arguments.page, "make mutants", markdown(found))
     return 1 if missed or not chosen else 0
 
 
-def _noticed(mutation: Mutation) -> bool:
+def markdown(found: Mapping[str, Notice | None]) -> str:
+    """The section of the documentation."""
+    rows = [
+        (f"`{name}`", f"`{notice.cell}`", notice.finding) if notice else (f"`{name}`", "none", "")
+        for name, notice in found.items()
+    ]
+    return page.table(("mutation", "cell that notices it", "what it finds"), rows)
+
+
+def _notice(mutation: Mutation) -> Notice | None:
     with tempfile.TemporaryDirectory(prefix="headrace-mutation-") as folder:
         tree = Path(folder)
         copy(tree)
@@ -177,17 +202,16 @@ def _noticed(mutation: Mutation) -> bool:
         for cell in mutation.cells:
             command = [sys.executable, "-m", "tests.crash", cell]
             done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
-            if done.returncode == WRONG:
-                print(f"{mutation.name:<52} noticed by {cell}")
-                print(
-                    "\n".join(line for line in done.stdout.splitlines() if line.startswith("    ")),
-                    flush=True,
-                )
-                return True
+            findings = [line for line in done.stdout.splitlines() if line.startswith("    ")]
+            # Python that came to grief ends with 1, too.
+            if done.returncode == WRONG and findings:
+                print(f"{mutation.name:<52} noticed by {cell}", *findings, sep="\n", flush=True)
+                # What is only an example is not the same the next time.
+                return Notice(cell, "; ".join(line.partition(", such as")[0].strip() for line in findings))
             print(
                 f"{mutation.name:<52} NOT noticed by {cell}\n{done.stdout}{done.stderr[-2000:]}", flush=True
             )
-    return False
+    return None
 
 
 def copy(tree: Path) -> None:

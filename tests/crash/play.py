@@ -3,7 +3,7 @@
 import asyncio
 import time
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tests.crash.cells import Cell
 from tests.crash.load import Load
@@ -28,6 +28,19 @@ class Result:
     repeats: int
     """Messages that processors emitted more than once, and sinks dropped."""
     seconds: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Played:
+    """What came of several cells."""
+
+    results: list[Result] = field(default_factory=list)
+    undecided: list[str] = field(default_factory=list)
+    """Names of the cells without a verdict."""
+    differences: list[str] = field(default_factory=list)
+    """What `headrace verify` found in all that was played on one stack: as wrong as a loss."""
+    unverified: int = 0
+    """Stacks of which `headrace verify` could say nothing."""
 
 
 async def play(world: World, cell: Cell, *, turn: int) -> Result:

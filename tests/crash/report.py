@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from tests.crash import page
 from tests.crash.cells import SENTENCES, Cell
-from tests.crash.play import Result
+from tests.crash.play import Played, Result
 
 _WIDTH = 42
 
@@ -35,32 +36,52 @@ def passed(result: Result) -> bool:
     return bool(result.verdict.findings) == bool(result.cell.broken)
 
 
-def totals(results: Sequence[Result], undecided: Sequence[str]) -> str:
-    """The closing line."""
-    exact = sum(not result.verdict.findings for result in results)
+def right(played: Played) -> bool:
+    """Whether nothing is wrong, as far as there is a verdict."""
+    return not played.differences and all(map(passed, played.results))
+
+
+def exact(played: Played) -> bool:
+    """Whether there is a verdict about everything, and nothing is wrong."""
+    return right(played) and not played.undecided and not played.unverified
+
+
+def totals(played: Played) -> str:
+    """The closing lines."""
+    results, undecided = played.results, len(played.undecided)
+    well = sum(not result.verdict.findings for result in results)
     return (
-        f"{len(results) + len(undecided)} cells: {exact} exact, {len(results) - exact} wrong, {len(undecided)} without a"
+        f"{len(results) + undecided} cells: {well} exact, {len(results) - well} wrong, {undecided} without a"
         f" verdict; {sum(r.accepted for r in results):,} messages accepted, {sum(r.verdict.lost for r in results)} values"
-        f" lost, {sum(r.verdict.doubled for r in results)} stored twice."
+        f" lost, {sum(r.verdict.doubled for r in results)} stored twice. {_verified(played)}"
     )
 
 
-def markdown(results: Sequence[Result], undecided: Sequence[str]) -> str:
-    """The table of the documentation."""
-    lines = [
-        totals(results, undecided),
-        "",
-        "| cell | accepted | trouble | repeats | lost | twice | result |",
-        "|---|--:|--:|--:|--:|--:|---|",
-    ]
-    for result in results:
-        verdict = result.verdict
-        lines.append(
-            f"| `make crash CELL={result.cell.name}` | {result.accepted} | {result.trouble} | {result.repeats} |"
-            f" {verdict.lost} | {verdict.doubled} | {outcome(result)} |"
+def _verified(played: Played) -> str:
+    """What `headrace verify` said."""
+    if played.differences:
+        return "; ".join(played.differences)
+    return f"headrace verify {'could not judge all of it' if played.unverified else 'found no difference'}."
+
+
+def markdown(played: Played) -> str:
+    """The section of the documentation."""
+    columns = ("cell", "accepted", "trouble", "repeats", "lost", "twice", "result")
+    rows = [
+        (
+            _played_by(result.cell.name),
+            *(result.accepted, result.trouble, result.repeats),
+            *(result.verdict.lost, result.verdict.doubled),
+            outcome(result),
         )
-    lines += [f"| `make crash CELL={name}` | | | | | | no verdict |" for name in undecided]
-    return "\n".join(lines) + "\n"
+        for result in played.results
+    ]
+    rows += [(_played_by(name), "", "", "", "", "", "no verdict") for name in played.undecided]
+    return f"{totals(played)}\n\n{page.table(columns, rows)}"
+
+
+def _played_by(cell: str) -> str:
+    return f"`make crash CELL={cell}`"
 
 
 def listing(cells: Sequence[Cell]) -> str:

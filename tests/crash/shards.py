@@ -12,30 +12,35 @@ from headrace.stack.errors import StackError
 from tests.crash import report
 from tests.crash.cells import Cell
 from tests.crash.crew import Failed
-from tests.crash.play import Result, play
-from tests.crash.world import world
+from tests.crash.play import Played, play
+from tests.crash.world import World, world
 
 VERIFY = "headrace verify"
 """Has the last word about all that was played on one stack."""
 
 
-def play_all(cells: Sequence[Cell], shards: int) -> tuple[list[Result], list[str]]:
-    """Results, and the names of cells without one, in the order of the cells; what else is wrong is among the latter."""
+def play_all(cells: Sequence[Cell], shards: int) -> Played:
+    """What came of them, in the order of the cells."""
     with ProcessPoolExecutor(shards, mp_context=get_context("spawn")) as pool:
-        parts = list(pool.map(_play_shard, [cells[number::shards] for number in range(shards)]))
+        parts = list(pool.map(play_shard, [cells[number::shards] for number in range(shards)]))
     names = [cell.name for cell in cells]
-    results = sorted((one for some, _ in parts for one in some), key=lambda one: names.index(one.cell.name))
-    return results, sorted((name for _, some in parts for name in some), key=[*names, VERIFY].index)
+    return Played(
+        results=sorted(
+            (one for part in parts for one in part.results), key=lambda one: names.index(one.cell.name)
+        ),
+        undecided=sorted((name for part in parts for name in part.undecided), key=names.index),
+        differences=[one for part in parts for one in part.differences],
+        unverified=sum(part.unverified for part in parts),
+    )
 
 
-def _play_shard(cells: Sequence[Cell]) -> tuple[list[Result], list[str]]:
+def play_shard(cells: Sequence[Cell]) -> Played:
+    """Play cells one after another; after one without a verdict everything is started anew."""
     return asyncio.run(_play_some(cells))
 
 
-async def _play_some(cells: Sequence[Cell]) -> tuple[list[Result], list[str]]:
-    """Play them one after another; after a cell without a verdict everything is started anew."""
-    results: list[Result] = []
-    undecided: list[str] = []
+async def _play_some(cells: Sequence[Cell]) -> Played:
+    played = Played()
     left = list(cells)
     while left:
         folder = Path(tempfile.mkdtemp(prefix="headrace-crash-"))
@@ -43,23 +48,40 @@ async def _play_some(cells: Sequence[Cell]) -> tuple[list[Result], list[str]]:
             async with world(folder) as here:
                 while left:
                     cell = left.pop(0)
-                    result = await play(here, cell, turn=len(cells) - len(left))
-                    results.append(result)
-                    print(report.row(result), flush=True)
-                if differences := await here.differences():
-                    print(differences, flush=True)
-                    undecided.append(VERIFY)
-                else:
-                    print(
-                        f"{VERIFY}: the raw log, readings and ClickHouse agree after {len(results)} cells",
-                        flush=True,
-                    )
+                    if not await _is_decided(here, cell, played, turn=len(cells) - len(left)):
+                        break
+                await _verify(here, played)
         except (Failed, StackError, TimeoutError) as error:
-            undecided.append(cell.name)
-            print(f"{cell.name}: no verdict: {error!r}\n    its logs are in {folder}", flush=True)
+            print(f"The stack does not start, or does not end: {error!r}", flush=True)
+            played.undecided += [cell.name for cell in left[:1]]
+            left = left[1:]
+        if report.exact(played):
+            shutil.rmtree(folder)
         else:
-            if all(map(report.passed, results)):
-                shutil.rmtree(folder)
-            else:
-                print(f"The logs are in {folder}")
-    return results, undecided
+            print(f"The logs are in {folder}", flush=True)
+    return played
+
+
+async def _is_decided(here: World, cell: Cell, played: Played, *, turn: int) -> bool:
+    try:
+        result = await play(here, cell, turn=turn)
+    except (Failed, StackError, TimeoutError) as error:
+        played.undecided.append(cell.name)
+        print(f"{cell.name}: no verdict: {error!r}", flush=True)
+        return False
+    played.results.append(result)
+    print(report.row(result), flush=True)
+    return True
+
+
+async def _verify(here: World, played: Played) -> None:
+    """Hold against the log what was played on this stack, also before it is given up."""
+    try:
+        found = await here.differences()
+    except (Failed, TimeoutError) as error:
+        played.unverified += 1
+        print(f"{VERIFY}: no verdict: {error!r}", flush=True)
+        return
+    played.differences += found
+    agree = "differ" if found else "agree"
+    print(f"{VERIFY}: the raw log, readings and ClickHouse {agree}", *found, sep="\n    ", flush=True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.stack.errors import StackError
+from tests.crash import page
 from tests.crash.__main__ import UNDECIDED, WRONG
 from tests.crash.cells import CELLS, Cell
 from tests.crash.crew import Failed
@@ -39,6 +40,8 @@ class Tally:
     lost: int = 0
     doubled: int = 0
     findings: list[str] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
+    """What `headrace verify` finds in all of it."""
 
     def line(self) -> str:
         """In one line."""
@@ -47,25 +50,53 @@ class Tally:
             f" {self.trouble:,} attempts in vain, {self.repeats:,} emitted again, lost {self.lost}, stored twice {self.doubled}"
         )
 
+    def markdown(self, *, minutes: float, seed: int) -> str:
+        """The section of the documentation."""
+        wrong = [*self.findings, *self.differences]
+        row = {
+            "minutes": f"{minutes:g}",
+            "seed": f"{seed}",
+            "faults": self.faults.total(),
+            "accepted": self.accepted,
+            "trouble": self.trouble,
+            "repeats": self.repeats,
+            "lost": self.lost,
+            "twice": self.doubled,
+            "`headrace verify`": "differs" if self.differences else "no difference",
+        }
+        return "\n".join(
+            [
+                f"Judged each {JUDGED_EVERY_SECONDS // 60} minutes: {'this is' if wrong else 'nothing is'} wrong.\n",
+                *(f"- {finding}\n" for finding in wrong),
+                page.table(list(row), [list(row.values())]),
+            ]
+        )
+
 
 def main() -> int:
     """Read the arguments, and go on for so long."""
     parser = argparse.ArgumentParser(prog="python -m tests.crash.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0, help="no fault is begun after so long")
     parser.add_argument("--seed", type=int, default=1, help="the same seed draws the same faults")
+    parser.add_argument(
+        "--page", type=Path, help="Markdown file whose section is written anew, if this comes to its end"
+    )
     arguments = parser.parse_args()
     folder, tally = Path(tempfile.mkdtemp(prefix="headrace-soak-")), Tally()
     print(f"Seed {arguments.seed}; the logs are in {folder}", flush=True)
+    undecided = 0
     try:
         asyncio.run(_soak(folder, tally, drawn(arguments.seed), arguments.minutes * 60))
     except (Failed, StackError, TimeoutError) as error:
         print(f"No verdict: {error!r}")
-        return UNDECIDED
-    finally:
-        print(f"\n{tally.line()}")
-        for plot, count in sorted(tally.faults.items()):
-            print(f"    {plot:<20} {count:>5}")
-    return WRONG if tally.findings else 0
+        undecided = UNDECIDED
+    print(f"\n{tally.line()}")
+    for plot, count in sorted(tally.faults.items()):
+        print(f"    {plot:<20} {count:>5}")
+    if arguments.page and not undecided:
+        section = tally.markdown(minutes=arguments.minutes, seed=arguments.seed)
+        page.rewrite(arguments.page, "make soak", section)
+    return WRONG if tally.findings or tally.differences else undecided
 
 
 def drawn(seed: int) -> Iterator[Cell]:
@@ -79,9 +110,13 @@ def drawn(seed: int) -> Iterator[Cell]:
 async def _soak(folder: Path, tally: Tally, cells: Iterator[Cell], seconds: float) -> None:
     async with world(folder) as here:
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            await _stretch(here, tally, cells, min(end, time.monotonic() + JUDGED_EVERY_SECONDS))
-            print(tally.line(), flush=True)
+        try:
+            while time.monotonic() < end:
+                await _stretch(here, tally, cells, min(end, time.monotonic() + JUDGED_EVERY_SECONDS))
+                await _verify(here, tally)
+        except (Failed, StackError, TimeoutError):
+            await _verify(here, tally)
+            raise
 
 
 async def _stretch(here: World, tally: Tally, cells: Iterator[Cell], end: float) -> None:
@@ -98,16 +133,18 @@ async def _stretch(here: World, tally: Tally, cells: Iterator[Cell], end: float)
             await load.more(AFTER)
             await here.whole()
     verdict = await judged(here, prefix, load)
-    differences = await here.differences()
     tally.accepted += load.ledger.accepted
     tally.trouble += load.ledger.trouble
     tally.repeats += here.emitted.repeats
     tally.lost += verdict.lost
     tally.doubled += verdict.doubled
     tally.findings += verdict.findings
-    tally.findings += [differences] if differences else []
-    for finding in tally.findings:
-        print(f"    {finding}", flush=True)
+
+
+async def _verify(here: World, tally: Tally) -> None:
+    """Hold everything so far against the log, and say how it stands."""
+    tally.differences = await here.differences()
+    print(tally.line(), *tally.findings, *tally.differences, sep="\n    ", flush=True)
 
 
 if __name__ == "__main__":

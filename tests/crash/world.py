@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +23,12 @@ from runtime.publisher import Publisher
 from runtime.settings import LIBRDKAFKA, KafkaSettings
 from schemas.codec import encode
 from schemas.topics import DEVICES, key
-from tests.crash.crew import CODE, Crew
+from tests.crash.crew import CODE, Crew, Failed
 from tests.crash.emitted import Emitted
 from tests.crash.kafka_proxy import KafkaProxy
 from tests.crash.load import TENANT, TOKEN, Addresses, fleet
 from tests.crash.proxy import Proxy
-from tests.support.commands import headrace
+from tests.support.commands import Told, headrace
 from tests.support.processes import free_ports, stack_settings, until
 
 PARTITIONS = 4
@@ -39,6 +40,9 @@ NEWCOMERS = ("process-3", "sink-3")
 BEHIND_PROXY = "sink-1"
 """The other sinks reach ClickHouse by themselves."""
 BEHIND_KAFKA_PROXY = ("http", "coap", "process-1")
+
+VERDICTS = (0, 1)
+"""Exit codes of `headrace verify` that has judged."""
 
 GROUPS: Mapping[str, str] = {"process": "headrace-process", "sink": "headrace-sink"}
 
@@ -64,10 +68,15 @@ class World:
                 *(publisher.send(DEVICES, encode(each), key=key(TENANT, each.device)) for each in devices)
             )
 
-    async def differences(self) -> str:
-        """What `headrace verify` finds in everything that was played here; "" if the three places agree."""
-        told = await headrace(self.stack, "verify", "--json")
-        return "" if told.code == 0 else f"headrace verify ended with {told.code}: {told.out}{told.err}"
+    async def differences(self) -> list[str]:
+        """A sentence for each kind of thing that `headrace verify` finds wrong in everything that was played here.
+
+        Raises:
+            Failed: it cannot judge that.
+            TimeoutError: neither.
+
+        """
+        return differing(await headrace(self.stack, "verify", "--json"))
 
     async def kill_service(self, name: str) -> None:
         """Kill Kafka or ClickHouse; returns when it is back."""
@@ -127,6 +136,23 @@ class World:
             return all(found)
 
         await until(condition, within=90, every=0.2)
+
+
+def differing(told: Told) -> list[str]:
+    """What `headrace verify --json` found, as `World.differences`."""
+    if told.code not in VERDICTS or not told.out:
+        raise Failed(f"headrace verify ended with {told.code}: {told.err}")
+    partitions = json.loads(told.out)["partitions"]
+    counts = sum((Counter[str](each["kinds"]) for each in partitions), Counter[str]())
+    examples = {
+        found["kind"]: f"{each['topic']} [{each['partition']}] at {found['offset']}: {found['text']}"
+        for each in partitions
+        for found in each["examples"]
+    }
+    return [
+        f"headrace verify: {count} {kind.replace('_', ' ')}, such as {examples[kind]}"
+        for kind, count in counts.items()
+    ]
 
 
 QUICKENED: Mapping[str, str] = {

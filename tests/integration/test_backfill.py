@@ -206,3 +206,16 @@ async def test_a_dropped_range_is_filled_again(plant: Plant, tmp_path: Path):
     rolled_up = "SELECT sum(count), sum(sum) FROM readings_1m"
     readings = "SELECT count(), sum(number) FROM readings WHERE kind = 'int64'"
     assert plant.client.query(readings).result_rows == plant.client.query(rolled_up).result_rows
+
+
+async def test_a_roll_up_that_differs_in_the_end_is_told(plant: Plant):
+    """A backfill that is done, and whose roll-up is short, says in which months, and does not say that all is well."""
+    await asyncio.to_thread(plant.client.command, "TRUNCATE TABLE readings_1m_state")
+
+    told = await plant.replay("--from", "1d", "--epoch", "e1")
+
+    assert 1 == told.code, told
+    assert "The roll-ups have them too" not in told.out
+    assert re.search(
+        r"in \d{6}.* readings holds [\d,]+ numbers and readings_1m_state 0: drop the same", told.err
+    ), told
