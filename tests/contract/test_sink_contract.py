@@ -493,6 +493,43 @@ def test_what_a_view_refuses_is_not_cut(client: Any, text: str | None):
     assert ([row[0] for row in store.readings()], store.minutes()[0][2]) == ([0, 1, 2, 3], 4)
 
 
+class CountedClient:
+    """ClickHouse's client, and how many requests it made."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.requests = 0
+
+    def __getattr__(self, name: str) -> Any:
+        self.requests += name in {"command", "query", "insert", "insert_arrow"}
+        return getattr(self._client, name)
+
+
+@pytest.mark.parametrize("months", [1, 7])
+def test_an_excuse_takes_five_requests(client: Any, months: int):
+    """However many months a piece reaches over, five requests say whether its messages are to blame."""
+    counted = CountedClient(client)
+    sink = ClickHouseSink(counted)
+    month = 31 * 24 * 60 * MINUTE
+    some = batch([message(offset, received_at=NOW_MS * 1000 - offset * month) for offset in range(months)])
+    counted.requests = 0
+
+    assert sink.excuse(some, Piece(0, months), Unwritable("constraint violated", code="469")) == ""
+    assert counted.requests == 5
+
+
+def test_a_piece_is_found_by_any_of_its_months(client: Any):
+    """A piece of which one month alone is stored is not cut."""
+    sink = ClickHouseSink(client)
+    old = message(0, received_at=NOW_MS * 1000 - 40 * 24 * 60 * MINUTE)
+    put(sink, batch([old]))
+    some = batch([message(1), message(2), old], first=1)
+
+    assert "the table has these readings already" in sink.excuse(
+        some, Piece(0, 3), Unwritable("no", code="469")
+    )
+
+
 def test_canaries_do_not_disturb_each_other(client: Any, monkeypatch: pytest.MonkeyPatch):
     """A check that begins in the middle of another one takes none of its rows."""
     sink = ClickHouseSink(client)
