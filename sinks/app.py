@@ -20,10 +20,11 @@ from sinks.clickhouse import canary
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.migrations import migrate
 from sinks.clickhouse.writer import ClickHouseSink
-from sinks.consumer import BlockConsumer, Stranded
+from sinks.consumer import BlockConsumer
 from sinks.dead_letters import KafkaDeadLetters
 from sinks.settings import ClickHouseSettings, SinkSettings
 from sinks.sink import Retryable, Unwritable
+from sinks.stranded import Stranded
 
 log = structlog.get_logger()
 

@@ -1,5 +1,6 @@
 """One partition of `readings` as a sink owns it: blocks gathered into batches, re-emitted messages dropped."""
 
+import dataclasses
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -8,6 +9,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.dead_letter import DeadLetter
 from schemas.reading_block import Span
 from sinks import metrics
 from sinks.progress import Pending, Progress
@@ -44,13 +46,15 @@ class Partition:
         self.since = 0.0
         """When the oldest block that waits came, or the last batch was stored: by the clock."""
         self._monotonic = monotonic
-        self._blocks: deque[tuple[int, Span, pa.RecordBatch]] = deque()
+        self._blocks: deque[Block] = deque()
 
-    def add(self, offset: int, span: Span, messages: pa.RecordBatch) -> None:
-        """Append a consumed block."""
+    def add(
+        self, offset: int, span: Span, messages: pa.RecordBatch, letter: DeadLetter | None = None
+    ) -> None:
+        """Append a consumed block, or what was no block as the letter that it becomes."""
         if not self._blocks:
             self.since = self._monotonic()
-        self._blocks.append((offset, span, messages))
+        self._blocks.append(Block(offset=offset, span=span, messages=messages, letter=letter))
         self.position = offset + 1
         self.rows += _rows(messages)
         self.bytes += messages.nbytes
@@ -83,9 +87,10 @@ class Partition:
         """
         stored = dict(self.progress.stored)
         blocks = []
-        for offset, span, messages in self._blocks:
-            if pending.first <= offset <= pending.last:
-                blocks.append(Block(offset=offset, span=span, messages=_beyond(stored, span, messages)))
+        for block in self._blocks:
+            if pending.first <= block.offset <= pending.last:
+                span = block.span
+                blocks.append(dataclasses.replace(block, messages=_beyond(stored, span, block.messages)))
                 stored[span.topic_id] = max(span.last, stored.get(span.topic_id, -1))
         batch = Batch(
             topic_id=self.progress.topic_id,
@@ -99,8 +104,8 @@ class Partition:
 
     def done(self, batch: Batch, progress: Progress) -> None:
         """Forget the blocks of a batch that is stored and committed."""
-        while self._blocks and self._blocks[0][0] <= batch.last:
-            _, _, messages = self._blocks.popleft()
+        while self._blocks and self._blocks[0].offset <= batch.last:
+            messages = self._blocks.popleft().messages
             self.rows -= _rows(messages)
             self.bytes -= messages.nbytes
         self.since = self._monotonic()
@@ -108,12 +113,12 @@ class Partition:
 
     def _fill(self, rows: int, size: int) -> tuple[int, int]:
         """First and last block of a new batch: however much has gathered, it has to fit into one insert."""
-        for count, (_, _, messages) in enumerate(self._blocks):
-            rows -= _rows(messages)
-            size -= messages.nbytes
+        for block in self._blocks:
+            rows -= _rows(block.messages)
+            size -= block.messages.nbytes
             if rows <= 0 or size <= 0:
-                return self._blocks[0][0], self._blocks[count][0]
-        return self._blocks[0][0], self._blocks[-1][0]
+                return self._blocks[0].offset, block.offset
+        return self._blocks[0].offset, self._blocks[-1].offset
 
 
 def _rows(messages: pa.RecordBatch) -> int:

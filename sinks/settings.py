@@ -59,7 +59,7 @@ class SinkSettings(Section, env_prefix="HEADRACE_SINK__"):
     )
     skip_lost: bool = Field(
         False,
-        description="Go on behind blocks that the log lost before they were stored. Set it once, knowingly.",
+        description="Go on behind blocks that the log lost before they were stored, or that are damaged. Set it once, knowingly.",
     )
     epoch: str = Field(
         "0",

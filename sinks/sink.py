@@ -6,6 +6,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from schemas.dead_letter import DeadLetter
 from schemas.reading_block import Span
 from sinks.progress import Piece
 
@@ -18,6 +19,8 @@ class Block:
     """Its offset in `readings`."""
     span: Span
     messages: pa.RecordBatch
+    letter: DeadLetter | None = None
+    """What Kafka gets of a record that is no block; its one message is the same for the sink."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,10 @@ class Record:
         """As confluent-kafka."""
         return self.content
 
+    def key(self) -> bytes:
+        """As confluent-kafka."""
+        return b"key"
+
     def headers(self) -> list[tuple[str, bytes]]:
         """As confluent-kafka."""
         return self.header

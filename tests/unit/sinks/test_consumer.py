@@ -5,11 +5,13 @@ from typing import Any, cast
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException
+from structlog.testing import capture_logs
 
-from sinks.consumer import BlockConsumer, Stranded
+from sinks.consumer import BlockConsumer
 from sinks.progress import Pending, Piece, Progress
 from sinks.settings import SinkSettings
 from sinks.sink import Batch, Retryable
+from sinks.stranded import Stranded
 from tests.support.blocks import origins, whole
 from tests.support.fakes import MemoryDeadLetters, MemorySink
 from tests.support.group import Record, ScriptedConsumer, record
@@ -57,11 +59,13 @@ def _run_into(sink: MemorySink, consumer: ScriptedConsumer, **settings: Any) -> 
     _consumer(sink, consumer, **settings).run()
 
 
-def _consumer(sink: MemorySink, consumer: ScriptedConsumer, **settings: Any) -> BlockConsumer:
+def _consumer(
+    sink: MemorySink, consumer: ScriptedConsumer, *, letters: MemoryDeadLetters | None = None, **settings: Any
+) -> BlockConsumer:
     return BlockConsumer(
         cast("Consumer", consumer),
         sink,
-        MemoryDeadLetters(),
+        letters or MemoryDeadLetters(),
         SinkSettings(**{"batch_rows": 1, **settings}),
         topic_id="r",
         stopping=consumer.over,
@@ -430,21 +434,15 @@ def test_a_block_that_comes_twice_counts_once():
     assert _offsets(sink) == [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [
-        Record(0, b"\xff\x00 no block", record(0, 0, 0).header),
-        Record(0, record(0, 0, 0).content),
-        Record(0, None, record(0, 0, 0).header),
-    ],
-    ids=["its bytes", "its headers", "a tombstone"],
-)
-def test_an_unreadable_record_becomes_a_dead_letter(broken: Record):
-    """A record that is no block is stored as a dead letter of `readings`, with its bytes, and the next one follows."""
-    consumer = ScriptedConsumer(_give(0), [broken, record(1, 0, 0)], (), ())
+FOREIGN = Record(0, b"\xff\x00 of somebody else", [("their", b"header")])
+DAMAGED = {
+    "its bytes": Record(0, b"\xff\x00 no block", record(0, 3, 7).header),
+    "a tombstone": Record(0, None, record(0, 3, 7).header),
+}
+each_damaged = pytest.mark.parametrize("broken", DAMAGED.values(), ids=DAMAGED)
 
-    sink = _run(consumer, batch_rows=9, batch_seconds=0.01)
 
+def _is_dead(sink: MemorySink, broken: Record) -> None:
     (batch,) = sink.batches.values()
     (row,) = batch.blocks[0].messages.to_pylist()
     assert (batch.blocks[0].span.topic_id, row["fate"], row["reason"], row["body"]) == (
@@ -452,6 +450,72 @@ def test_an_unreadable_record_becomes_a_dead_letter(broken: Record):
         broken.content or b"",
     )
     assert origins(batch) == [("r", 0), ("id of raw-graph", 0)]
+
+
+@pytest.mark.parametrize("foreign", [FOREIGN, Record(0, record(0, 0, 0).content)])
+def test_a_foreign_record_becomes_a_dead_letter(foreign: Record):
+    """A record that does not say what it covers is stored as a dead letter with its bytes, and the next one follows."""
+    consumer = ScriptedConsumer(_give(0), [foreign, record(1, 0, 0)], (), (), ())
+
+    sink = _run(consumer, batch_rows=9, batch_seconds=0.01)
+
+    _is_dead(sink, foreign)
+
+
+def test_kafka_has_a_foreign_record_before_it_is_accounted_for():
+    """A record that is no block goes untouched onto the topic of dead letters; while Kafka takes none it waits."""
+    consumer = ScriptedConsumer(_give(0), [FOREIGN], *[()] * 20)
+    letters = MemoryDeadLetters(Retryable("no answer", code="kafka"))
+    sink = MemorySink()
+
+    _consumer(sink, consumer, letters=letters).run()
+
+    (letter,) = letters.letters
+    assert (letter.topic, letter.topic_id, letter.partition, letter.offset) == ("readings", "r", 0, 0)
+    assert (letter.reason, letter.key, letter.value, letter.headers) == (
+        *("undecodable", b"key", FOREIGN.content),
+        {"their": b"header"},
+    )
+    assert (consumer.journal[-2:], len(sink.batches)) == (["commit 0@1", "close"], 1)
+
+
+def test_a_foreign_record_that_is_too_large_is_named():
+    """Of what the topic of dead letters does not take it gets the place, and where the bytes are."""
+    consumer = ScriptedConsumer(_give(0), [Record(0, bytes(2 << 20))], (), ())
+    letters, sink = MemoryDeadLetters(), MemorySink()
+
+    _consumer(sink, consumer, letters=letters).run()
+
+    (letter,) = letters.letters
+    assert letter.value is None
+    assert letter.error.endswith("; its 2097155 bytes are in ClickHouse's dead_letters alone")
+
+
+@each_damaged
+def test_a_block_that_cannot_be_read_ends_the_sink(broken: Record):
+    """A block that says what it covers holds accepted messages: one that is damaged, or too new, is not passed over."""
+    consumer = ScriptedConsumer(_give(0), [broken], (), ())
+    sink = MemorySink()
+
+    with pytest.raises(
+        Stranded,
+        match=r"readings \[0\]: the block at offset 0 cannot be read .* raw-graph accepted from 3 to 7",
+    ):
+        _run_into(sink, consumer)
+
+    assert sink.batches == {}
+
+
+@each_damaged
+def test_a_block_that_cannot_be_read_is_skipped_when_told_to(broken: Record):
+    """Told to, a sink goes on behind such a block, which becomes a dead letter, and says that it did."""
+    consumer = ScriptedConsumer(_give(0), [broken, record(1, 0, 0)], (), (), ())
+
+    with capture_logs() as lines:
+        sink = _run(consumer, batch_rows=9, batch_seconds=0.01, skip_lost=True)
+
+    _is_dead(sink, broken)
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == ["block skipped"]
 
 
 @pytest.mark.parametrize("metadata", ["", "x", "{}", '{"stored":{}}'])
