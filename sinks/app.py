@@ -79,15 +79,14 @@ def run(
     if sink is None:
         return
     look = functools.partial(topic_ids, kafka, [READINGS], timeout=10)
-    ids = persistently(look, stop, (UnknownTopic, TimeoutError))
-    if ids is None:
+    if persistently(look, stop, (UnknownTopic, TimeoutError)) is None:
         return
     consumer = BlockConsumer(
         Consumer(consumer_options(kafka, settings)),
         sink,
         KafkaDeadLetters(kafka),
         settings,
-        topic_id=ids[READINGS],
+        topic_id=lambda: look()[READINGS],
         stopping=stop.is_set,
     )
     running.append(consumer)

@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 import pyarrow as pa
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from schemas.dead_letter import DeadLetter
 from schemas.reading_block import Span
+from schemas.topics import READINGS
 from sinks import metrics
 from sinks.progress import Pending, Progress
 from sinks.sink import Batch, Block
@@ -23,6 +24,7 @@ class Partition:
         number: of the partition.
         position: offset of the next block that is expected.
         progress: as the last owner committed it.
+        known: whether it says all that is stored; else `recover` has to be called before the first batch is made.
         epoch: of the batches that begin here; a recorded one keeps its own.
         monotonic: the clock, in seconds.
 
@@ -34,12 +36,14 @@ class Partition:
         position: int,
         progress: Progress,
         *,
+        known: bool = True,
         epoch: str = "0",
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.number = number
         self.position = position
         self.progress = progress
+        self.known = known
         self.epoch = epoch
         self.rows = 0
         self.bytes = 0
@@ -47,6 +51,28 @@ class Partition:
         """When the oldest block that waits came, or the last batch was stored: by the clock."""
         self._monotonic = monotonic
         self._blocks: deque[Block] = deque()
+        self._expected: dict[str, int] = {}
+
+    def recover(self, stored: Mapping[str, int]) -> None:
+        """Take over what is known to be stored beside what was committed."""
+        both = dict(self.progress.stored)
+        for topic_id, last in stored.items():
+            both[topic_id] = max(last, both.get(topic_id, -1))
+        self.progress = msgspec.structs.replace(self.progress, stored=both)
+        self.known = True
+        # Where the log begins now, it may have lost what comes next. What was no block has no next one.
+        own = self.progress.topic_id
+        self._expected = {topic_id: last + 1 for topic_id, last in both.items() if topic_id != own}
+
+    def lost(self, batch: Batch) -> Iterator[str]:
+        """What is missing between what was recovered and the first block of a raw topic: a sentence for each, once."""
+        for span in (block.span for block in batch.blocks):
+            expected = self._expected.pop(span.topic_id, span.first)
+            if span.first > expected:
+                yield (
+                    f"{READINGS} [{self.number}]: {span.topic} is stored up to {expected - 1}, and the log has it from"
+                    f" {span.first} on: the blocks in between were deleted before they were stored"
+                )
 
     def add(
         self, offset: int, span: Span, messages: pa.RecordBatch, letter: DeadLetter | None = None

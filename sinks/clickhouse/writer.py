@@ -11,6 +11,7 @@ from runtime.faults import Moment, reached
 from sinks import metrics
 from sinks.clickhouse import canary
 from sinks.clickhouse.errors import translated
+from sinks.clickhouse.stored import stored
 from sinks.clickhouse.tables import tables
 from sinks.condemn import between
 from sinks.progress import Piece
@@ -76,6 +77,10 @@ class ClickHouseSink:
         except Unwritable as refused:
             return f"a harmless reading is refused too ({refused})"
         return ""
+
+    def stored(self, partition: int) -> Mapping[str, int]:
+        """See `sinks.sink.Sink.stored`."""
+        return stored(self._client, partition)
 
     def token(self, batch: Batch, table: str, piece: Piece | None = None) -> str:
         """Names one block for ever: Kafka's topic id, because a topic that was created anew counts from 0 again."""

@@ -86,7 +86,7 @@ def _member(
     """Run a sink until it is told to stop, or raises."""
     some = SinkSettings(**{"group": group, "batch_rows": 2 * MESSAGES, "batch_seconds": 0.2, **settings})
     BlockConsumer(
-        topic.consumer(group), sink, MemoryDeadLetters(), some, topic_id="r", stopping=stopping
+        topic.consumer(group), sink, MemoryDeadLetters(), some, topic_id=lambda: "r", stopping=stopping
     ).run()
 
 

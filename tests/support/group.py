@@ -75,6 +75,7 @@ class ScriptedConsumer:
         self.assigned: list[TopicPartition] = []
         self.paused: set[int] = set()
         self.log_begins = 0
+        self.topic_id = "r"
 
     def over(self) -> bool:
         """Whether every step was played."""

@@ -12,7 +12,7 @@ from sinks.progress import Pending, Piece, Progress
 from sinks.settings import SinkSettings
 from sinks.sink import Batch, Retryable
 from sinks.stranded import Stranded
-from tests.support.blocks import origins, whole
+from tests.support.blocks import batch, message, origins, whole
 from tests.support.fakes import MemoryDeadLetters, MemorySink
 from tests.support.group import Record, ScriptedConsumer, record
 
@@ -67,7 +67,7 @@ def _consumer(
         sink,
         letters or MemoryDeadLetters(),
         SinkSettings(**{"batch_rows": 1, **settings}),
-        topic_id="r",
+        topic_id=lambda: consumer.topic_id,
         stopping=consumer.over,
         monotonic=consumer.clock,
     )
@@ -560,6 +560,121 @@ def test_lost_blocks_are_skipped_when_told_to(begins: int, start: int):
     sink = _run(consumer, skip_lost=True)
 
     assert (consumer.journal[0], _offsets(sink)) == (f"assign 0@{start}", [4])
+
+
+def test_what_is_left_of_a_lost_batch_is_stored_once():
+    """A recorded batch of which the log lost a part, and which was stored before, is not stored again in part."""
+    sink = MemorySink()
+    _run_into(sink, ScriptedConsumer(_give(0), [record(0, 0, 4), record(1, 5, 9)], (), ()), batch_rows=10)
+    progress = Progress(topic_id="r", pending=Pending(first=0, last=1, epoch="0"))
+    consumer = ScriptedConsumer(
+        _give(0), [record(1, 5, 9), record(2, 10, 10)], *[()] * 9, committed={0: (0, progress.encode())}
+    )
+    consumer.log_begins = 1
+
+    _run_into(sink, consumer, skip_lost=True)
+
+    assert _offsets(sink) == list(range(11))
+
+
+def _has_stored(*records: Record) -> MemorySink:
+    """A sink that has these, in a group that has forgotten it."""
+    sink = MemorySink()
+    _run_into(sink, ScriptedConsumer(_give(0), records, *[()] * 9))
+    return sink
+
+
+def test_commits_that_are_lost_repeat_nothing():
+    """Where the group has forgotten a partition, what is stored of it is asked of the sink, in one line of the log."""
+    sink = _has_stored(record(0, 0, 4), record(1, 5, 9))
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4), record(1, 5, 9), record(2, 8, 12)], *[()] * 9)
+
+    with capture_logs() as lines:
+        _run_into(sink, consumer)
+
+    assert _offsets(sink) == list(range(13))
+    assert [line["stored"] for line in lines if line["event"] == "progress recovered from the tables"] == [
+        {"id of raw-graph": 9}
+    ]
+
+
+def test_a_sink_that_cannot_say_what_is_stored_is_waited_for():
+    """While nobody can say what is stored nothing is recorded or written, and the sink keeps its place in the group."""
+    sink = _has_stored(record(0, 0, 4))
+    sink.unsaid = [AWAY]
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4), record(1, 5, 9)], *[()] * 99)
+
+    _run_into(sink, consumer)
+
+    assert _offsets(sink) == list(range(10))
+    assert consumer.journal[1] == "poll, paused"
+
+
+def test_a_batch_in_doubt_that_nobody_knows_ends_the_sink():
+    """Readings that are stored and not accounted for, of a batch that was forgotten, must not be written again."""
+    sink = MemorySink()
+    some = batch([message(0)])
+    sink.write(some, whole(some))
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], ())
+
+    with pytest.raises(Stranded, match=r"readings \[0\]: readings of messages .* they would count twice"):
+        _run_into(sink, consumer)
+
+    assert (consumer.journal, sink.batches) == (["assign 0@-2", "close"], {})
+
+
+@pytest.mark.parametrize("begins", [0, 3])
+def test_blocks_that_were_lost_with_the_commits_are_told(begins: int):
+    """What is missing between what is stored and a log that has forgotten its beginning, or is a new one, is named."""
+    sink = _has_stored(record(0, 0, 4))
+    consumer = ScriptedConsumer(_give(0), [record(begins, 6, 9)], ())
+
+    with pytest.raises(
+        Stranded,
+        match=r"readings \[0\]: raw-graph is stored up to 4, and the log has it from 6 on: .*SKIP_LOST",
+    ):
+        _run_into(sink, consumer)
+
+    assert _offsets(sink) == [0, 1, 2, 3, 4]
+
+
+def test_blocks_that_were_lost_with_the_commits_are_skipped_when_told_to():
+    """Told to, a sink goes on behind them, and says what is missing, once."""
+    sink = _has_stored(record(0, 0, 4))
+    consumer = ScriptedConsumer(_give(0), [record(3, 6, 9), record(4, 11, 11)], *[()] * 9)
+
+    with capture_logs() as lines:
+        _run_into(sink, consumer, skip_lost=True)
+
+    assert _offsets(sink) == [0, 1, 2, 3, 4, 6, 7, 8, 9, 11]
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == ["blocks lost"]
+
+
+def test_a_log_that_has_what_follows_lost_nothing():
+    """A log that has forgotten its beginning, and goes on where the sink is, lost nothing."""
+    sink = _has_stored(record(0, 0, 4))
+
+    _run_into(sink, ScriptedConsumer(_give(0), [record(3, 5, 9)], (), ()))
+
+    assert _offsets(sink) == list(range(10))
+
+
+def test_another_topic_of_the_same_name_ends_the_sink():
+    """When the topic was created anew while the sink ran, its offsets count for nothing: a new sink begins with it."""
+    consumer = ScriptedConsumer(
+        _give(0),
+        [record(0, 0, 4)],
+        (),
+        _revoke(0),
+        lambda c: setattr(c, "topic_id", "of now"),
+        _give(0),
+        (),
+    )
+
+    with pytest.raises(Stranded, match=r"created anew while this sink ran \(id r then, of now now\)"):
+        _run(consumer)
+
+    assert consumer.journal[-1] == "close"
 
 
 def test_a_beginning_is_no_loss():
