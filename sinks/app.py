@@ -104,7 +104,7 @@ def prepare(clickhouse: ClickHouseSettings, settings: SinkSettings) -> ClickHous
     client: Any = connect(clickhouse, insert_timeout=settings.insert_timeout)
     for name in migrate(client, cluster=clickhouse.cluster):
         log.info("migrated", file=name)
-    sink = ClickHouseSink(client)
+    sink = ClickHouseSink(client, cluster=clickhouse.cluster)
     canary.check(client, sink)
     log.info("de-duplication proven", server=client.server_version)
     return sink

@@ -276,6 +276,7 @@ class BlockConsumer:
         keeper = _Keeper(self, partition)
         if not partition.known:
             recover(partition, self._sink, keeper)
+            return  # and come back after a poll: these were requests enough
         replayed = partition.progress.pending is not None
         pending = partition.pending(rows=self._settings.batch_rows, size=self._settings.batch_bytes)
         batch, after = partition.batch(pending)

@@ -67,7 +67,7 @@ class Doubtful(SinkError):
 class Sink(Protocol):
     """Where batches are stored: first their readings, in one piece or several, then the account of their messages.
 
-    Each call takes at most three times, and `excuse` five times, as long as a request may.
+    Each call takes at most three times, `stored` four and `excuse` five times, as long as a request may.
     """
 
     def write(self, batch: Batch, piece: Piece) -> None:

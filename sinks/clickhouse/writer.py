@@ -47,8 +47,9 @@ _KEY = (
 class ClickHouseSink:
     """Stores batches exactly once in tables that keep a window of tokens (see `sinks.clickhouse.canary`)."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, *, cluster: str = "") -> None:
         self._client = client
+        self._cluster = cluster
         self._settings = {name: value for name, value in _WANTED.items() if name in client.server_settings}
         self._made: tuple[Batch, Mapping[str, pa.Table]] | None = None
 
@@ -80,7 +81,7 @@ class ClickHouseSink:
 
     def stored(self, partition: int) -> Mapping[str, int]:
         """See `sinks.sink.Sink.stored`."""
-        return stored(self._client, partition)
+        return stored(self._client, partition, cluster=self._cluster)
 
     def token(self, batch: Batch, table: str, piece: Piece | None = None) -> str:
         """Names one block for ever: Kafka's topic id, because a topic that was created anew counts from 0 again."""

@@ -166,7 +166,9 @@ def test_a_fenced_end_leaves_the_range_to_the_next_owner(code: int):
 
 def test_a_fenced_partition_comes_back_with_the_assignment():
     """A partition that was given up is consumed again once the group gives it."""
-    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], _revoke(0), _give(0), [record(0, 0, 4)], (), ())
+    consumer = ScriptedConsumer(
+        _give(0), [record(0, 0, 4)], (), _revoke(0), _give(0), [record(0, 0, 4)], (), (), ()
+    )
     consumer.commit_errors = [KafkaError.ILLEGAL_GENERATION]
 
     sink = _run(consumer)
@@ -240,7 +242,7 @@ def test_a_partition_given_while_an_insert_fails_is_paused_too():
 
 def test_a_revoked_partition_is_not_inserted_any_more():
     """A partition that was revoked while its insert failed is given up; its range is the next owner's."""
-    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], _revoke(0), (), ())
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], (), _revoke(0), (), ())
 
     _run(consumer, AWAY)
 
@@ -291,6 +293,8 @@ def test_it_polls_between_batches():
     consumer = ScriptedConsumer(
         _give(0, 1),
         [record(0, 0, 4), record(0, 0, 4, partition=1)],
+        (),
+        (),
         lambda c: c.journal.append("poll"),
         lambda c: c.journal.append("poll"),
         (),
@@ -306,7 +310,7 @@ def test_it_polls_between_batches():
 
 def test_a_stop_ends_the_retries():
     """A sink that is told to stop leaves a failing insert to the next owner."""
-    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], ())
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], (), ())
 
     _run(consumer, *[AWAY] * 99)
 
@@ -365,6 +369,7 @@ def test_what_waits_says_why():
         _give(0),
         [record(0, 0, 3)],
         (),
+        (),
         lambda _: seen.append(running.trouble),
         (),
         lambda _: setattr(sink, "broken", ""),
@@ -415,7 +420,7 @@ def test_recorded_batches_are_completed_one_at_a_time():
 
 def test_too_much_in_all_makes_the_fullest_be_written():
     """Beyond the bytes that may be held in all, the fullest partition is written although none is full."""
-    consumer = ScriptedConsumer(_give(0, 1), [record(0, 0, 1), record(0, 0, 9, partition=1)], (), ())
+    consumer = ScriptedConsumer(_give(0, 1), [record(0, 0, 1), record(0, 0, 9, partition=1)], (), (), (), ())
 
     _run(consumer, batch_rows=100, batch_seconds=60, buffer_bytes=1)
 
@@ -427,7 +432,7 @@ def test_too_much_in_all_makes_the_fullest_be_written():
 
 def test_a_block_that_comes_twice_counts_once():
     """Blocks at offsets that are taken already are dropped, as a client may deliver them after a pause."""
-    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4), record(0, 0, 4), record(1, 5, 5)], (), ())
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4), record(0, 0, 4), record(1, 5, 5)], (), (), ())
 
     sink = _run(consumer)
 
@@ -598,6 +603,16 @@ def test_commits_that_are_lost_repeat_nothing():
     ]
 
 
+def test_it_polls_between_the_question_and_the_batch():
+    """What is stored is asked in a turn of its own: its requests and those of a batch do not add up between two polls."""
+    sink = _has_stored(record(0, 0, 4))
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 9)], lambda c: c.journal.append("poll"), *[()] * 9)
+
+    _run_into(sink, consumer)
+
+    assert consumer.journal == ["assign 0@-2", "poll", "commit 0@0 record 0-0", "commit 0@1", "close"]
+
+
 def test_a_sink_that_cannot_say_what_is_stored_is_waited_for():
     """While nobody can say what is stored nothing is recorded or written, and the sink keeps its place in the group."""
     sink = _has_stored(record(0, 0, 4))
@@ -627,7 +642,7 @@ def test_a_batch_in_doubt_that_nobody_knows_ends_the_sink():
 def test_blocks_that_were_lost_with_the_commits_are_told(begins: int):
     """What is missing between what is stored and a log that has forgotten its beginning, or is a new one, is named."""
     sink = _has_stored(record(0, 0, 4))
-    consumer = ScriptedConsumer(_give(0), [record(begins, 6, 9)], ())
+    consumer = ScriptedConsumer(_give(0), [record(begins, 6, 9)], (), ())
 
     with pytest.raises(
         Stranded,
