@@ -86,7 +86,8 @@ def run(
         sink,
         KafkaDeadLetters(kafka),
         settings,
-        topic_id=lambda: look()[READINGS],
+        # In a rebalance Kafka may be as slow here as with what was committed.
+        topic_id=lambda: topic_ids(kafka, [READINGS], timeout=30)[READINGS],
         stopping=stop.is_set,
     )
     running.append(consumer)
