@@ -20,10 +20,11 @@ from sinks.clickhouse import canary
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.migrations import migrate
 from sinks.clickhouse.writer import ClickHouseSink
-from sinks.consumer import BlockConsumer, Stranded
+from sinks.consumer import BlockConsumer
 from sinks.dead_letters import KafkaDeadLetters
 from sinks.settings import ClickHouseSettings, SinkSettings
 from sinks.sink import Retryable, Unwritable
+from sinks.stranded import Stranded
 
 log = structlog.get_logger()
 
@@ -78,15 +79,15 @@ def run(
     if sink is None:
         return
     look = functools.partial(topic_ids, kafka, [READINGS], timeout=10)
-    ids = persistently(look, stop, (UnknownTopic, TimeoutError))
-    if ids is None:
+    if persistently(look, stop, (UnknownTopic, TimeoutError)) is None:
         return
     consumer = BlockConsumer(
         Consumer(consumer_options(kafka, settings)),
         sink,
         KafkaDeadLetters(kafka),
         settings,
-        topic_id=ids[READINGS],
+        # In a rebalance Kafka may be as slow here as with what was committed.
+        topic_id=lambda: topic_ids(kafka, [READINGS], timeout=30)[READINGS],
         stopping=stop.is_set,
     )
     running.append(consumer)
@@ -104,7 +105,7 @@ def prepare(clickhouse: ClickHouseSettings, settings: SinkSettings) -> ClickHous
     client: Any = connect(clickhouse, insert_timeout=settings.insert_timeout)
     for name in migrate(client, cluster=clickhouse.cluster):
         log.info("migrated", file=name)
-    sink = ClickHouseSink(client)
+    sink = ClickHouseSink(client, cluster=clickhouse.cluster)
     canary.check(client, sink)
     log.info("de-duplication proven", server=client.server_version)
     return sink

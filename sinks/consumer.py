@@ -10,6 +10,7 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from runtime.faults import Moment, reached
+from schemas.dead_letter import DeadLetter
 from schemas.reading_block import NotABlock, Span, decode
 from schemas.topics import READINGS
 from sinks import kafka_errors, metrics
@@ -17,8 +18,10 @@ from sinks.dead_letters import DeadLetters
 from sinks.delivery import Delivery
 from sinks.partition import Partition
 from sinks.progress import Pending, Progress
+from sinks.recovery import recover
 from sinks.settings import SinkSettings
 from sinks.sink import Sink, SinkError
+from sinks.stranded import Stranded
 from sinks.unreadable import unreadable
 
 log = structlog.get_logger()
@@ -29,13 +32,13 @@ _Message = Any
 POLL_SECONDS = 0.1
 POLL_BLOCKS = 20
 
+SKIP_LOST = (
+    "HEADRACE_SINK__SKIP_LOST=true goes on behind them; docs/sink.md, Exit codes, says what that means"
+)
+
 
 class Fenced(Exception):
     """The partition belongs to somebody else now; what was not committed is theirs to do again."""
-
-
-class Stranded(RuntimeError):
-    """Going on would lose or repeat readings; a sentence for the operator."""
 
 
 class BlockConsumer:
@@ -48,7 +51,7 @@ class BlockConsumer:
         sink: where batches go.
         dead_letters: where messages go that the sink does not take.
         settings: how they are made.
-        topic_id: Kafka's id of `readings`.
+        topic_id: asks Kafka for its id of `readings` as of now.
         stopping: asked once a poll; true ends `run`.
         monotonic: the clock, in seconds.
 
@@ -61,7 +64,7 @@ class BlockConsumer:
         dead_letters: DeadLetters,
         settings: SinkSettings,
         *,
-        topic_id: str,
+        topic_id: Callable[[], str],
         stopping: Callable[[], bool],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -69,7 +72,8 @@ class BlockConsumer:
         self._sink = sink
         self._dead_letters = dead_letters
         self._settings = settings
-        self._topic_id = topic_id
+        self._look = topic_id
+        self._topic_id = ""
         self._stopping = stopping
         self._monotonic = monotonic
         self._owned: dict[int, Partition] = {}
@@ -130,19 +134,15 @@ class BlockConsumer:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         starts = []
+        if partitions:
+            self._check_topic()
         for found in consumer.committed(partitions, timeout=30):
-            progress = self._restored(found)
-            offset = found.offset if found.offset >= 0 else OFFSET_BEGINNING
-            if progress.topic_id != self._topic_id:
-                # The offset counts in a topic that is gone; what is stored of the raw topics still is.
-                progress = Progress(topic_id=self._topic_id, stored=progress.stored)
-                offset = OFFSET_BEGINNING
-            elif self._settings.skip_lost:
-                offset, progress = self._behind_the_lost(found.partition, offset, progress)
+            offset, progress, known = self._start(found)
             self._owned[found.partition] = Partition(
                 found.partition,
                 max(offset, 0),
                 progress,
+                known=known,
                 epoch=self._settings.epoch,
                 monotonic=self._monotonic,
             )
@@ -153,13 +153,31 @@ class BlockConsumer:
         consumer.resume(starts)
         self._paused -= {start.partition for start in starts}
 
-    def _behind_the_lost(self, number: int, offset: int, progress: Progress) -> tuple[int, Progress]:
-        """Where the log begins, if the offset is gone from it, with what is known to be stored."""
-        first, _ = self._consumer.get_watermark_offsets(TopicPartition(READINGS, number), timeout=30)
-        if offset >= first or offset == OFFSET_BEGINNING:
-            return offset, progress
-        log.error("blocks lost", partition=number, first=offset, last=first - 1, pending=progress.pending)
-        return first, msgspec.structs.replace(progress, pending=None)
+    def _check_topic(self) -> None:
+        """Offsets count in one topic: another one of the same name is for a sink that begins with it."""
+        found = self._look()
+        if self._topic_id not in {"", found}:
+            raise Stranded(
+                f"{READINGS} was created anew while this sink ran (id {self._topic_id} then, {found} now); started again it"
+                " begins with the new one"
+            )
+        self._topic_id = found
+
+    def _start(self, found: TopicPartition) -> tuple[int, Progress, bool]:
+        """Where to go on, with what progress, and whether that says all that is stored."""
+        progress = self._restored(found)
+        if progress.topic_id != self._topic_id:
+            # Nothing was committed, or it is gone with the age or the deletion of a topic. What it said of raw topics still holds.
+            return OFFSET_BEGINNING, Progress(topic_id=self._topic_id, stored=progress.stored), False
+        if self._settings.skip_lost:
+            first, _ = self._consumer.get_watermark_offsets(
+                TopicPartition(READINGS, found.partition), timeout=30
+            )
+            if found.offset < first:
+                lost = {"first": found.offset, "last": first - 1, "pending": progress.pending}
+                log.error("blocks lost", partition=found.partition, **lost)
+                return first, msgspec.structs.replace(progress, pending=None), False
+        return found.offset, progress, True
 
     def _restored(self, found: TopicPartition) -> Progress:
         if found.error is not None:
@@ -201,18 +219,36 @@ class BlockConsumer:
             offset = "the next offset" if partition is None else f"offset {partition.position}"
             raise Stranded(
                 f"{READINGS} [{number}]: {offset} is not on the log: its blocks were deleted before they were stored, or"
-                f" the topic was created anew ({error.str()}); HEADRACE_SINK__SKIP_LOST=true goes on behind them, and"
-                " `headrace replay` fills the gap from the raw log"
+                f" the topic was created anew ({error.str()}); {SKIP_LOST}"
             )
         if error.code() not in kafka_errors.WEATHER:
             raise KafkaException(error)
         log.warning("Kafka", partition=number, error=str(error))
 
-    def _read(self, message: _Message) -> tuple[Span, pa.RecordBatch]:
+    def _read(self, message: _Message) -> tuple[Span, pa.RecordBatch, DeadLetter | None]:
+        """The record as a block; one that never was any as a dead letter."""
         try:
-            return Span.of(message.headers()), decode(message.value() or b"")
+            span = Span.of(message.headers())
         except NotABlock as error:
             return unreadable(message, self._topic_id, str(error))
+        try:
+            return span, decode(message.value() or b""), None
+        except NotABlock as error:
+            self._refuse(message, span, error)
+            return unreadable(message, self._topic_id, str(error))
+
+    def _refuse(self, message: _Message, span: Span, error: NotABlock) -> None:
+        """Raise, unless told to go on behind a block of which nobody can say what it holds."""
+        damaged = (
+            f"{READINGS} [{message.partition()}]: the block at offset {message.offset()} cannot be read ({error}); it"
+            f" holds what {span.topic} accepted from {span.first} to {span.last}"
+        )
+        if not self._settings.skip_lost:
+            raise Stranded(
+                f"{damaged}: deploy a sink that is as new as its processors, or newer; if the block is damaged,"
+                " HEADRACE_SINK__SKIP_LOST=true goes on behind it; docs/sink.md, Exit codes, says what that means"
+            )
+        log.error("block skipped", reason=damaged)
 
     def _next(self) -> Partition | None:
         """What to write now: of all that is due what waits the longest; the fullest, if too much is held in all."""
@@ -237,11 +273,16 @@ class BlockConsumer:
                 del self._owned[partition.number]
 
     def _write(self, partition: Partition) -> None:
+        keeper = _Keeper(self, partition)
+        if not partition.known:
+            recover(partition, self._sink, keeper)
+            return  # and come back after a poll: these were requests enough
         replayed = partition.progress.pending is not None
         pending = partition.pending(rows=self._settings.batch_rows, size=self._settings.batch_bytes)
         batch, after = partition.batch(pending)
+        for sentence in partition.lost(batch):
+            self._lose(sentence)
         reached(Moment.BATCH_GATHERED)
-        keeper = _Keeper(self, partition)
         keeper.record(pending)
         reached(Moment.RANGE_RECORDED)
         Delivery(
@@ -259,6 +300,12 @@ class BlockConsumer:
         metrics.REPLAYED.inc(int(replayed))
         for block in batch.blocks:
             metrics.STORED_TIME.labels(block.span.topic).set(block.span.time / 1000)
+
+    def _lose(self, sentence: str) -> None:
+        """Raise, unless told to go on behind what is lost."""
+        if not self._settings.skip_lost:
+            raise Stranded(f"{sentence}; {SKIP_LOST}")
+        log.error("blocks lost", reason=sentence)
 
     def wait(self, partition: Partition, seconds: float) -> None:
         """Stay in the group while nothing can be taken: poll, at least once, with every partition paused.

@@ -1,7 +1,7 @@
 """One batch on its way into a sink: a message that cannot be written is found and given up, all others land."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from schemas.dead_letter import DeadLetter, Reason
@@ -83,6 +83,7 @@ class Delivery:
                 self._keeper.breathe()
         if pending.unwritable:
             batch = self._condemned(batch, pending)
+        self._publish([block.letter for block in batch.blocks if block.letter and block.messages.num_rows])
         self._insist(lambda: self._sink.account(batch))
 
     def _attempt(self, batch: Batch, pending: Pending, piece: Piece) -> Pending:
@@ -130,10 +131,14 @@ class Delivery:
             letters.append(letter)
             verdicts[index] = {"reason": letter.reason, "error": letter.error, "body": letter.value or b""}
             self._keeper.breathe()
-        self._insist(lambda: self._dead_letters.publish(letters))
-        self._keeper.breathe()
+        self._publish(letters)
         metrics.UNWRITABLE.inc(len(letters))
         return condemned(batch, verdicts)
+
+    def _publish(self, letters: Sequence[DeadLetter]) -> None:
+        if letters:
+            self._insist(lambda: self._dead_letters.publish(letters))
+            self._keeper.breathe()
 
     def _letter(self, batch: Batch, index: int) -> DeadLetter:
         block = row(batch, index)

@@ -1,14 +1,17 @@
 """One partition of `readings` as a sink owns it: blocks gathered into batches, re-emitted messages dropped."""
 
+import dataclasses
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.dead_letter import DeadLetter
 from schemas.reading_block import Span
+from schemas.topics import READINGS
 from sinks import metrics
 from sinks.progress import Pending, Progress
 from sinks.sink import Batch, Block
@@ -21,6 +24,7 @@ class Partition:
         number: of the partition.
         position: offset of the next block that is expected.
         progress: as the last owner committed it.
+        known: whether it says all that is stored; else `recover` has to be called before the first batch is made.
         epoch: of the batches that begin here; a recorded one keeps its own.
         monotonic: the clock, in seconds.
 
@@ -32,25 +36,51 @@ class Partition:
         position: int,
         progress: Progress,
         *,
+        known: bool = True,
         epoch: str = "0",
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.number = number
         self.position = position
         self.progress = progress
+        self.known = known
         self.epoch = epoch
         self.rows = 0
         self.bytes = 0
         self.since = 0.0
         """When the oldest block that waits came, or the last batch was stored: by the clock."""
         self._monotonic = monotonic
-        self._blocks: deque[tuple[int, Span, pa.RecordBatch]] = deque()
+        self._blocks: deque[Block] = deque()
+        self._expected: dict[str, int] = {}
 
-    def add(self, offset: int, span: Span, messages: pa.RecordBatch) -> None:
-        """Append a consumed block."""
+    def recover(self, stored: Mapping[str, int]) -> None:
+        """Take over what is known to be stored beside what was committed."""
+        both = dict(self.progress.stored)
+        for topic_id, last in stored.items():
+            both[topic_id] = max(last, both.get(topic_id, -1))
+        self.progress = msgspec.structs.replace(self.progress, stored=both)
+        self.known = True
+        # Where the log begins now, it may have lost what comes next. What was no block has no next one.
+        own = self.progress.topic_id
+        self._expected = {topic_id: last + 1 for topic_id, last in both.items() if topic_id != own}
+
+    def lost(self, batch: Batch) -> Iterator[str]:
+        """What is missing between what was recovered and the first block of a raw topic: a sentence for each, once."""
+        for span in (block.span for block in batch.blocks):
+            expected = self._expected.pop(span.topic_id, span.first)
+            if span.first > expected:
+                yield (
+                    f"{READINGS} [{self.number}]: {span.topic} is stored up to {expected - 1}, and the log has it from"
+                    f" {span.first} on: the blocks in between were deleted before they were stored"
+                )
+
+    def add(
+        self, offset: int, span: Span, messages: pa.RecordBatch, letter: DeadLetter | None = None
+    ) -> None:
+        """Append a consumed block, or what was no block as the letter that it becomes."""
         if not self._blocks:
             self.since = self._monotonic()
-        self._blocks.append((offset, span, messages))
+        self._blocks.append(Block(offset=offset, span=span, messages=messages, letter=letter))
         self.position = offset + 1
         self.rows += _rows(messages)
         self.bytes += messages.nbytes
@@ -83,9 +113,10 @@ class Partition:
         """
         stored = dict(self.progress.stored)
         blocks = []
-        for offset, span, messages in self._blocks:
-            if pending.first <= offset <= pending.last:
-                blocks.append(Block(offset=offset, span=span, messages=_beyond(stored, span, messages)))
+        for block in self._blocks:
+            if pending.first <= block.offset <= pending.last:
+                span = block.span
+                blocks.append(dataclasses.replace(block, messages=_beyond(stored, span, block.messages)))
                 stored[span.topic_id] = max(span.last, stored.get(span.topic_id, -1))
         batch = Batch(
             topic_id=self.progress.topic_id,
@@ -99,8 +130,8 @@ class Partition:
 
     def done(self, batch: Batch, progress: Progress) -> None:
         """Forget the blocks of a batch that is stored and committed."""
-        while self._blocks and self._blocks[0][0] <= batch.last:
-            _, _, messages = self._blocks.popleft()
+        while self._blocks and self._blocks[0].offset <= batch.last:
+            messages = self._blocks.popleft().messages
             self.rows -= _rows(messages)
             self.bytes -= messages.nbytes
         self.since = self._monotonic()
@@ -108,12 +139,12 @@ class Partition:
 
     def _fill(self, rows: int, size: int) -> tuple[int, int]:
         """First and last block of a new batch: however much has gathered, it has to fit into one insert."""
-        for count, (_, _, messages) in enumerate(self._blocks):
-            rows -= _rows(messages)
-            size -= messages.nbytes
+        for block in self._blocks:
+            rows -= _rows(block.messages)
+            size -= block.messages.nbytes
             if rows <= 0 or size <= 0:
-                return self._blocks[0][0], self._blocks[count][0]
-        return self._blocks[0][0], self._blocks[-1][0]
+                return self._blocks[0].offset, block.offset
+        return self._blocks[0].offset, self._blocks[-1].offset
 
 
 def _rows(messages: pa.RecordBatch) -> int:

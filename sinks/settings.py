@@ -59,10 +59,10 @@ class SinkSettings(Section, env_prefix="HEADRACE_SINK__"):
     )
     skip_lost: bool = Field(
         False,
-        description="Go on behind blocks that the log lost before they were stored. Set it once, knowingly.",
+        description="Go on behind blocks that the log lost before they were stored, or that are damaged. Set it once, knowingly; see docs/sink.md.",
     )
     epoch: str = Field(
         "0",
         pattern=r"^[a-z0-9]{1,16}$",
-        description="Part of every token; another one, with another group, for a backfill.",
+        description="Part of every token; `headrace replay` takes another one.",
     )

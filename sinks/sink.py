@@ -1,11 +1,12 @@
 """Sink: store a batch durably and once, or say why not."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import pyarrow as pa
 
+from schemas.dead_letter import DeadLetter
 from schemas.reading_block import Span
 from sinks.progress import Piece
 
@@ -18,6 +19,8 @@ class Block:
     """Its offset in `readings`."""
     span: Span
     messages: pa.RecordBatch
+    letter: DeadLetter | None = None
+    """What Kafka gets of a record that is no block; its one message is the same for the sink."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +60,14 @@ class Unwritable(SinkError):
     """The same attempt would fail again."""
 
 
+class Doubtful(SinkError):
+    """A batch is stored in part, and nobody knows any more which one it was."""
+
+
 class Sink(Protocol):
     """Where batches are stored: first their readings, in one piece or several, then the account of their messages.
 
-    Each call takes at most three times, and `excuse` five times, as long as a request may.
+    Each call takes at most three times, `stored` four and `excuse` five times, as long as a request may.
     """
 
     def write(self, batch: Batch, piece: Piece) -> None:
@@ -90,5 +97,17 @@ class Sink(Protocol):
         Raises:
             Retryable: try the same batch again.
             Unwritable: do not.
+
+        """
+
+    def stored(self, partition: int) -> Mapping[str, int]:
+        """The last offset that is accounted for of each raw topic, by Kafka's id of it, in this partition.
+
+        What a sink has forgotten by its age is not in it: it must remember longer than the log does.
+
+        Raises:
+            Doubtful: it has readings of messages that are not accounted for.
+            Retryable: it cannot be said now.
+            Unwritable: it cannot be said until somebody repairs something.
 
         """

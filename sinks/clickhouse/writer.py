@@ -1,7 +1,7 @@
 """Batches into ClickHouse: one insert a table or piece, one block an insert, one de-duplication token a block."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +11,7 @@ from runtime.faults import Moment, reached
 from sinks import metrics
 from sinks.clickhouse import canary
 from sinks.clickhouse.errors import translated
+from sinks.clickhouse.stored import stored
 from sinks.clickhouse.tables import tables
 from sinks.condemn import between
 from sinks.progress import Piece
@@ -36,14 +37,19 @@ _WANTED: Mapping[str, str] = {
 _BEHIND = "while pushing to view"
 """ClickHouse's words for an error behind the table."""
 
-_ORIGIN = ("origin_partition", "origin_offset", "position")
+_KEY = (
+    *("tenant", "device", "quantity", "sensor", "dialect"),
+    *("origin_partition", "origin_offset", "position"),
+)
+"""Columns that tell one reading."""
 
 
 class ClickHouseSink:
     """Stores batches exactly once in tables that keep a window of tokens (see `sinks.clickhouse.canary`)."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, *, cluster: str = "") -> None:
         self._client = client
+        self._cluster = cluster
         self._settings = {name: value for name, value in _WANTED.items() if name in client.server_settings}
         self._made: tuple[Batch, Mapping[str, pa.Table]] | None = None
 
@@ -65,13 +71,17 @@ class ClickHouseSink:
         """See `sinks.sink.Sink.excuse`."""
         rows = self._rows(batch, piece)["readings"]
         # ClickHouse writes the table first. What its error says would do, but a text is no contract.
-        if _BEHIND in str(error) or any(map(self._is_stored, _one_a_part(rows))):
+        if _BEHIND in str(error) or self._is_stored(_one_a_part(rows)):
             return "the table has these readings already, and it or a view behind it refuses them now; repair or drop that"
         try:
             canary.land(self._client, self)
         except Unwritable as refused:
             return f"a harmless reading is refused too ({refused})"
         return ""
+
+    def stored(self, partition: int) -> Mapping[str, int]:
+        """See `sinks.sink.Sink.stored`."""
+        return stored(self._client, partition, cluster=self._cluster)
 
     def token(self, batch: Batch, table: str, piece: Piece | None = None) -> str:
         """Names one block for ever: Kafka's topic id, because a topic that was created anew counts from 0 again."""
@@ -87,11 +97,15 @@ class ClickHouseSink:
     def _rows(self, batch: Batch, piece: Piece) -> Mapping[str, pa.Table]:
         return self._tables(batch) if piece == (0, batch.messages) else tables(between(batch, piece))
 
-    def _is_stored(self, row: Mapping[str, Any]) -> bool:
-        names = ("tenant", "device", "quantity", "sensor", "dialect", *_ORIGIN)
-        same = " AND ".join(f"{name} = %({name})s" for name in names)
+    def _is_stored(self, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether the table has one of these: one query, however many there are."""
+        some = " OR ".join(
+            "(" + " AND ".join(f"{name} = %({name}_{index})s" for name in _KEY) + ")"
+            for index in range(len(rows))
+        )
+        values = {f"{name}_{index}": row[name] for index, row in enumerate(rows) for name in _KEY}
         with translated():
-            found = self._client.command(f"SELECT count() FROM readings WHERE {same}", parameters=dict(row))  # noqa: S608 - names of our own
+            found = self._client.command(f"SELECT count() FROM readings WHERE {some}", parameters=values)  # noqa: S608 - names of our own
         return int(found) > 0
 
     def insert(self, table: str, rows: pa.Table, token: str) -> None:

@@ -14,10 +14,11 @@ from runtime.settings import KafkaSettings
 from schemas.reading_block import encode
 from schemas.topics import READINGS
 from sinks.app import consumer_options
-from sinks.consumer import BlockConsumer, Stranded
+from sinks.consumer import BlockConsumer
 from sinks.progress import Piece, Progress
 from sinks.settings import SinkSettings
 from sinks.sink import Batch, Retryable
+from sinks.stranded import Stranded
 from tests.support.blocks import message, origins, span
 from tests.support.fakes import MemoryDeadLetters, MemorySink
 
@@ -85,7 +86,7 @@ def _member(
     """Run a sink until it is told to stop, or raises."""
     some = SinkSettings(**{"group": group, "batch_rows": 2 * MESSAGES, "batch_seconds": 0.2, **settings})
     BlockConsumer(
-        topic.consumer(group), sink, MemoryDeadLetters(), some, topic_id="r", stopping=stopping
+        topic.consumer(group), sink, MemoryDeadLetters(), some, topic_id=lambda: "r", stopping=stopping
     ).run()
 
 

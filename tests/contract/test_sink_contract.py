@@ -4,6 +4,7 @@ import dataclasses
 import re
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import pyarrow as pa
@@ -15,12 +16,13 @@ from schemas.reading_block import READING, SCHEMA, Fate, MessageRow
 from sinks.clickhouse import canary
 from sinks.clickhouse.writer import ClickHouseSink
 from sinks.progress import Piece
-from sinks.sink import Batch, Sink, Unwritable
+from sinks.sink import Batch, Doubtful, Sink, Unwritable
 from tests.support.blocks import NOW_MS, batch, message
 from tests.support.blocks import store as put
 from tests.support.engine import database, engine
 from tests.support.fakes import MemorySink
 
+DOCS = Path(__file__).parents[2] / "docs/sink.md"
 MINUTE = 60_000_000
 TABLES = ("messages", "dead_letters", "readings", "readings_1m_state")
 
@@ -381,6 +383,31 @@ def test_labels_come_back(store: Store):
     assert [row[2] for row in store.messages()] == ['{"floor":"2","hall":"é\'"}', "{}"]
 
 
+def test_what_is_stored_can_be_asked(store: Store):
+    """The last offset of each raw topic, by its id, in the partition that is asked for; nothing of an empty sink."""
+    assert store.sink.stored(0) == {}
+
+    put(store.sink, _typical())
+    put(store.sink, batch([message(0)], [message(1)], first=2, topic_id="created anew"))
+
+    assert store.sink.stored(0) == {"id of raw-graph": 3, "created anew": 1}
+    assert store.sink.stored(1) == {}
+
+
+def test_readings_without_an_account_are_in_doubt(store: Store):
+    """What is stored cannot be said while readings of messages are there that are not accounted for."""
+    put(store.sink, _typical())
+    some = batch([message(4), message(5)], first=2)
+    store.sink.write(some, Piece(0, 1))
+
+    with pytest.raises(Doubtful):
+        store.sink.stored(0)
+    assert store.sink.stored(1) == {}
+
+    put(store.sink, some)
+    assert store.sink.stored(0) == {"id of raw-graph": 5}
+
+
 def test_the_real_tables_pass_the_canary(client: Any):
     """On tables as they are migrated the check passes, and leaves nothing behind."""
     canary.check(client, ClickHouseSink(client))
@@ -491,6 +518,88 @@ def test_what_a_view_refuses_is_not_cut(client: Any, text: str | None):
     client.command("DROP VIEW picky")
     put(store.sink, some)
     assert ([row[0] for row in store.readings()], store.minutes()[0][2]) == ([0, 1, 2, 3], 4)
+
+
+class CountedClient:
+    """ClickHouse's client, and how many requests it made."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.requests = 0
+
+    def __getattr__(self, name: str) -> Any:
+        self.requests += name in {"command", "query", "insert", "insert_arrow"}
+        return getattr(self._client, name)
+
+
+@pytest.mark.parametrize("months", [1, 7])
+def test_an_excuse_takes_five_requests(client: Any, months: int):
+    """However many months a piece reaches over, five requests say whether its messages are to blame."""
+    counted = CountedClient(client)
+    sink = ClickHouseSink(counted)
+    month = 31 * 24 * 60 * MINUTE
+    some = batch([message(offset, received_at=NOW_MS * 1000 - offset * month) for offset in range(months)])
+    counted.requests = 0
+
+    assert sink.excuse(some, Piece(0, months), Unwritable("constraint violated", code="469")) == ""
+    assert counted.requests == 5
+
+
+def test_a_piece_is_found_by_any_of_its_months(client: Any):
+    """A piece of which one month alone is stored is not cut."""
+    sink = ClickHouseSink(client)
+    old = message(0, received_at=NOW_MS * 1000 - 40 * 24 * 60 * MINUTE)
+    put(sink, batch([old]))
+    some = batch([message(1), message(2), old], first=1)
+
+    assert "the table has these readings already" in sink.excuse(
+        some, Piece(0, 3), Unwritable("no", code="469")
+    )
+
+
+def test_what_is_in_doubt_is_named(client: Any):
+    """Of a raw topic that was created anew, and of another one, readings without an account are told by their offsets."""
+    sink = ClickHouseSink(client)
+    put(sink, batch([message(offset) for offset in range(9)]))
+    anew = message(0, received_at=NOW_MS * 1000 + 500, logged_at=NOW_MS + 1000)
+    put(sink, batch([anew], first=1, topic_id="created anew"))
+    doubtful = [
+        message(1, received_at=NOW_MS * 1000 + 1500),
+        message(2, received_at=NOW_MS * 1000 + 2500),
+        message(0, dialect="thingsboard"),
+    ]
+    sink.write(batch(doubtful, first=2, topic_id="created anew"), Piece(0, 3))
+
+    with pytest.raises(
+        Doubtful, match="does not know: 2 of graph from offset 1 to 2, 1 of thingsboard from offset 0 to 0"
+    ):
+        sink.stored(0)
+
+
+def test_what_is_in_doubt_can_be_accounted_for(client: Any):
+    """The statement in docs/sink.md accounts for readings in doubt: afterwards what is stored can be said."""
+    sink = ClickHouseSink(client)
+    sink.write(batch([message(offset) for offset in range(120, 165)], partition=3), Piece(0, 45))
+    with pytest.raises(Doubtful, match="45 of graph from offset 120 to 164"):
+        sink.stored(3)
+
+    (statement,) = re.findall("```sql\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    client.command(statement)
+
+    assert sink.stored(3) == {"Kafka's id of raw-graph": 164}
+
+
+def test_what_messages_has_forgotten_is_not_in_doubt(client: Any):
+    """Readings that are older than what `messages` keeps, or of a canary that was killed, say nothing."""
+    sink = ClickHouseSink(client)
+    month = 31 * 24 * 60 * MINUTE
+    some = batch(
+        [message(0, received_at=NOW_MS * 1000 - month), message(1, tenant=canary.TENANT, dialect="canary")]
+    )
+    sink.write(some, Piece(0, 2))
+    sink.account(batch([message(7, tenant=canary.TENANT)], first=1, topic_id="a canary's"))
+
+    assert sink.stored(0) == {}
 
 
 def test_canaries_do_not_disturb_each_other(client: Any, monkeypatch: pytest.MonkeyPatch):

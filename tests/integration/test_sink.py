@@ -14,7 +14,7 @@ import clickhouse_connect
 import pytest
 import pytest_asyncio
 from clickhouse_connect.driver.exceptions import OperationalError
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from headrace.stack.errors import StackError
@@ -430,6 +430,35 @@ async def _members(stack: Stack, count: int) -> bool:
     described = admin.describe_consumer_groups(["headrace-sink"])["headrace-sink"]
     members = (await asyncio.to_thread(described.result, 10)).members
     return [bool(member.assignment.topic_partitions) for member in members] == [True] * count
+
+
+async def test_commits_that_are_gone_repeat_nothing(tmp_path: Path):
+    """A group whose commits Kafka has deleted goes on from what ClickHouse has: each message is stored once."""
+    settings = stack_settings(tmp_path, partitions=PARTITIONS)
+    async with Stack(settings, services=SERVICES, fresh=True) as stack:
+        processor, analyst = Processor(stack.bootstrap, "gone"), Analyst(stack, "gone")
+        await processor.emit(10)
+        await _exact(analyst, processor)
+    async with Stack(settings, services=("kafka", "clickhouse")) as stack:
+        await until(lambda: _forgets_the_group(stack), within=60)
+
+    async with Stack(settings, services=SERVICES) as stack:
+        processor.bootstrap, analyst = stack.bootstrap, Analyst(stack, "gone")
+        processor.__post_init__()
+        await processor.emit(5)
+
+        await _exact(analyst, processor)
+
+
+async def _forgets_the_group(stack: Stack) -> bool:
+    """Whether Kafka has deleted the group and all that it committed: it refuses while a member may come back."""
+    admin = AdminClient({"bootstrap.servers": stack.bootstrap})
+    deleted = admin.delete_consumer_groups(["headrace-sink"])["headrace-sink"]
+    try:
+        await asyncio.to_thread(deleted.result, 30)
+    except KafkaException:
+        return False
+    return True
 
 
 async def test_a_sink_refuses_tables_that_count_twice(tmp_path: Path):

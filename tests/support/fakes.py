@@ -1,6 +1,6 @@
 """Short stand-ins for the seams: an outbox, a sink and a place for dead letters that remember, and fail when told to."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from runtime.publisher import PublishError
 from schemas.dead_letter import DeadLetter
@@ -9,7 +9,7 @@ from schemas.reading_block import Span
 from sinks.condemn import between
 from sinks.dead_letters import RawRecord
 from sinks.progress import Piece
-from sinks.sink import Batch, SinkError, Unwritable
+from sinks.sink import Batch, Doubtful, SinkError, Unwritable
 from tests.support.blocks import origins
 
 
@@ -34,7 +34,7 @@ Key = tuple[str, int, str, int, int]
 class MemorySink:
     """Keeps pieces and accounts, each once however often it is written.
 
-    Each of the `failures` is raised by one write or account. Readings of the messages at `guilty` origins are refused, and
+    Each of the `failures` is raised by one write or account, each of the `unsaid` by one question what is stored. Readings of the messages at `guilty` origins are refused, and
     everything is while `broken` says why.
     """
 
@@ -42,6 +42,7 @@ class MemorySink:
         self.pieces: dict[tuple[Key, Piece], Batch] = {}
         self.batches: dict[Key, Batch] = {}
         self.failures = list(failures)
+        self.unsaid: list[SinkError] = []
         self.guilty: set[tuple[str, int]] = set()
         self.broken = ""
 
@@ -61,6 +62,15 @@ class MemorySink:
         """See `sinks.sink.Sink.account`."""
         self._fail()
         self.batches.setdefault(_key(batch), batch)
+
+    def stored(self, partition: int) -> Mapping[str, int]:
+        """See `sinks.sink.Sink.stored`."""
+        if self.unsaid:
+            raise self.unsaid.pop(0)
+        if any(key[1] == partition and key not in self.batches for key, _ in self.pieces):
+            raise Doubtful("readings of messages that are not accounted for")
+        mine = [batch for key, batch in self.batches.items() if key[1] == partition]
+        return {topic_id: offset for batch in mine for topic_id, offset in sorted(origins(batch))}
 
     def _fail(self) -> None:
         if self.failures:

@@ -38,6 +38,10 @@ class Record:
         """As confluent-kafka."""
         return self.content
 
+    def key(self) -> bytes:
+        """As confluent-kafka."""
+        return b"key"
+
     def headers(self) -> list[tuple[str, bytes]]:
         """As confluent-kafka."""
         return self.header
@@ -71,6 +75,7 @@ class ScriptedConsumer:
         self.assigned: list[TopicPartition] = []
         self.paused: set[int] = set()
         self.log_begins = 0
+        self.topic_id = "r"
 
     def over(self) -> bool:
         """Whether every step was played."""

@@ -6,8 +6,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from sinks import app
-from sinks.consumer import Stranded
 from sinks.sink import Unwritable
+from sinks.stranded import Stranded
 
 
 @pytest.mark.parametrize("error", [Stranded("offset 7 is not on the log"), Unwritable("no window")])

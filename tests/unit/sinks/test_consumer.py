@@ -5,12 +5,14 @@ from typing import Any, cast
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException
+from structlog.testing import capture_logs
 
-from sinks.consumer import BlockConsumer, Stranded
+from sinks.consumer import BlockConsumer
 from sinks.progress import Pending, Piece, Progress
 from sinks.settings import SinkSettings
 from sinks.sink import Batch, Retryable
-from tests.support.blocks import origins, whole
+from sinks.stranded import Stranded
+from tests.support.blocks import batch, message, origins, whole
 from tests.support.fakes import MemoryDeadLetters, MemorySink
 from tests.support.group import Record, ScriptedConsumer, record
 
@@ -57,13 +59,15 @@ def _run_into(sink: MemorySink, consumer: ScriptedConsumer, **settings: Any) -> 
     _consumer(sink, consumer, **settings).run()
 
 
-def _consumer(sink: MemorySink, consumer: ScriptedConsumer, **settings: Any) -> BlockConsumer:
+def _consumer(
+    sink: MemorySink, consumer: ScriptedConsumer, *, letters: MemoryDeadLetters | None = None, **settings: Any
+) -> BlockConsumer:
     return BlockConsumer(
         cast("Consumer", consumer),
         sink,
-        MemoryDeadLetters(),
+        letters or MemoryDeadLetters(),
         SinkSettings(**{"batch_rows": 1, **settings}),
-        topic_id="r",
+        topic_id=lambda: consumer.topic_id,
         stopping=consumer.over,
         monotonic=consumer.clock,
     )
@@ -162,7 +166,9 @@ def test_a_fenced_end_leaves_the_range_to_the_next_owner(code: int):
 
 def test_a_fenced_partition_comes_back_with_the_assignment():
     """A partition that was given up is consumed again once the group gives it."""
-    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], _revoke(0), _give(0), [record(0, 0, 4)], (), ())
+    consumer = ScriptedConsumer(
+        _give(0), [record(0, 0, 4)], (), _revoke(0), _give(0), [record(0, 0, 4)], (), (), ()
+    )
     consumer.commit_errors = [KafkaError.ILLEGAL_GENERATION]
 
     sink = _run(consumer)
@@ -236,7 +242,7 @@ def test_a_partition_given_while_an_insert_fails_is_paused_too():
 
 def test_a_revoked_partition_is_not_inserted_any_more():
     """A partition that was revoked while its insert failed is given up; its range is the next owner's."""
-    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], _revoke(0), (), ())
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], (), _revoke(0), (), ())
 
     _run(consumer, AWAY)
 
@@ -287,6 +293,8 @@ def test_it_polls_between_batches():
     consumer = ScriptedConsumer(
         _give(0, 1),
         [record(0, 0, 4), record(0, 0, 4, partition=1)],
+        (),
+        (),
         lambda c: c.journal.append("poll"),
         lambda c: c.journal.append("poll"),
         (),
@@ -302,7 +310,7 @@ def test_it_polls_between_batches():
 
 def test_a_stop_ends_the_retries():
     """A sink that is told to stop leaves a failing insert to the next owner."""
-    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], ())
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], (), ())
 
     _run(consumer, *[AWAY] * 99)
 
@@ -361,6 +369,7 @@ def test_what_waits_says_why():
         _give(0),
         [record(0, 0, 3)],
         (),
+        (),
         lambda _: seen.append(running.trouble),
         (),
         lambda _: setattr(sink, "broken", ""),
@@ -411,7 +420,7 @@ def test_recorded_batches_are_completed_one_at_a_time():
 
 def test_too_much_in_all_makes_the_fullest_be_written():
     """Beyond the bytes that may be held in all, the fullest partition is written although none is full."""
-    consumer = ScriptedConsumer(_give(0, 1), [record(0, 0, 1), record(0, 0, 9, partition=1)], (), ())
+    consumer = ScriptedConsumer(_give(0, 1), [record(0, 0, 1), record(0, 0, 9, partition=1)], (), (), (), ())
 
     _run(consumer, batch_rows=100, batch_seconds=60, buffer_bytes=1)
 
@@ -423,28 +432,22 @@ def test_too_much_in_all_makes_the_fullest_be_written():
 
 def test_a_block_that_comes_twice_counts_once():
     """Blocks at offsets that are taken already are dropped, as a client may deliver them after a pause."""
-    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4), record(0, 0, 4), record(1, 5, 5)], (), ())
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4), record(0, 0, 4), record(1, 5, 5)], (), (), ())
 
     sink = _run(consumer)
 
     assert _offsets(sink) == [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [
-        Record(0, b"\xff\x00 no block", record(0, 0, 0).header),
-        Record(0, record(0, 0, 0).content),
-        Record(0, None, record(0, 0, 0).header),
-    ],
-    ids=["its bytes", "its headers", "a tombstone"],
-)
-def test_an_unreadable_record_becomes_a_dead_letter(broken: Record):
-    """A record that is no block is stored as a dead letter of `readings`, with its bytes, and the next one follows."""
-    consumer = ScriptedConsumer(_give(0), [broken, record(1, 0, 0)], (), ())
+FOREIGN = Record(0, b"\xff\x00 of somebody else", [("their", b"header")])
+DAMAGED = {
+    "its bytes": Record(0, b"\xff\x00 no block", record(0, 3, 7).header),
+    "a tombstone": Record(0, None, record(0, 3, 7).header),
+}
+each_damaged = pytest.mark.parametrize("broken", DAMAGED.values(), ids=DAMAGED)
 
-    sink = _run(consumer, batch_rows=9, batch_seconds=0.01)
 
+def _is_dead(sink: MemorySink, broken: Record) -> None:
     (batch,) = sink.batches.values()
     (row,) = batch.blocks[0].messages.to_pylist()
     assert (batch.blocks[0].span.topic_id, row["fate"], row["reason"], row["body"]) == (
@@ -452,6 +455,72 @@ def test_an_unreadable_record_becomes_a_dead_letter(broken: Record):
         broken.content or b"",
     )
     assert origins(batch) == [("r", 0), ("id of raw-graph", 0)]
+
+
+@pytest.mark.parametrize("foreign", [FOREIGN, Record(0, record(0, 0, 0).content)])
+def test_a_foreign_record_becomes_a_dead_letter(foreign: Record):
+    """A record that does not say what it covers is stored as a dead letter with its bytes, and the next one follows."""
+    consumer = ScriptedConsumer(_give(0), [foreign, record(1, 0, 0)], (), (), ())
+
+    sink = _run(consumer, batch_rows=9, batch_seconds=0.01)
+
+    _is_dead(sink, foreign)
+
+
+def test_kafka_has_a_foreign_record_before_it_is_accounted_for():
+    """A record that is no block goes untouched onto the topic of dead letters; while Kafka takes none it waits."""
+    consumer = ScriptedConsumer(_give(0), [FOREIGN], *[()] * 20)
+    letters = MemoryDeadLetters(Retryable("no answer", code="kafka"))
+    sink = MemorySink()
+
+    _consumer(sink, consumer, letters=letters).run()
+
+    (letter,) = letters.letters
+    assert (letter.topic, letter.topic_id, letter.partition, letter.offset) == ("readings", "r", 0, 0)
+    assert (letter.reason, letter.key, letter.value, letter.headers) == (
+        *("undecodable", b"key", FOREIGN.content),
+        {"their": b"header"},
+    )
+    assert (consumer.journal[-2:], len(sink.batches)) == (["commit 0@1", "close"], 1)
+
+
+def test_a_foreign_record_that_is_too_large_is_named():
+    """Of what the topic of dead letters does not take it gets the place, and where the bytes are."""
+    consumer = ScriptedConsumer(_give(0), [Record(0, bytes(2 << 20))], (), ())
+    letters, sink = MemoryDeadLetters(), MemorySink()
+
+    _consumer(sink, consumer, letters=letters).run()
+
+    (letter,) = letters.letters
+    assert letter.value is None
+    assert letter.error.endswith("; its 2097155 bytes are in ClickHouse's dead_letters alone")
+
+
+@each_damaged
+def test_a_block_that_cannot_be_read_ends_the_sink(broken: Record):
+    """A block that says what it covers holds accepted messages: one that is damaged, or too new, is not passed over."""
+    consumer = ScriptedConsumer(_give(0), [broken], (), ())
+    sink = MemorySink()
+
+    with pytest.raises(
+        Stranded,
+        match=r"readings \[0\]: the block at offset 0 cannot be read .* raw-graph accepted from 3 to 7",
+    ):
+        _run_into(sink, consumer)
+
+    assert sink.batches == {}
+
+
+@each_damaged
+def test_a_block_that_cannot_be_read_is_skipped_when_told_to(broken: Record):
+    """Told to, a sink goes on behind such a block, which becomes a dead letter, and says that it did."""
+    consumer = ScriptedConsumer(_give(0), [broken, record(1, 0, 0)], (), (), ())
+
+    with capture_logs() as lines:
+        sink = _run(consumer, batch_rows=9, batch_seconds=0.01, skip_lost=True)
+
+    _is_dead(sink, broken)
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == ["block skipped"]
 
 
 @pytest.mark.parametrize("metadata", ["", "x", "{}", '{"stored":{}}'])
@@ -496,6 +565,131 @@ def test_lost_blocks_are_skipped_when_told_to(begins: int, start: int):
     sink = _run(consumer, skip_lost=True)
 
     assert (consumer.journal[0], _offsets(sink)) == (f"assign 0@{start}", [4])
+
+
+def test_what_is_left_of_a_lost_batch_is_stored_once():
+    """A recorded batch of which the log lost a part, and which was stored before, is not stored again in part."""
+    sink = MemorySink()
+    _run_into(sink, ScriptedConsumer(_give(0), [record(0, 0, 4), record(1, 5, 9)], (), ()), batch_rows=10)
+    progress = Progress(topic_id="r", pending=Pending(first=0, last=1, epoch="0"))
+    consumer = ScriptedConsumer(
+        _give(0), [record(1, 5, 9), record(2, 10, 10)], *[()] * 9, committed={0: (0, progress.encode())}
+    )
+    consumer.log_begins = 1
+
+    _run_into(sink, consumer, skip_lost=True)
+
+    assert _offsets(sink) == list(range(11))
+
+
+def _has_stored(*records: Record) -> MemorySink:
+    """A sink that has these, in a group that has forgotten it."""
+    sink = MemorySink()
+    _run_into(sink, ScriptedConsumer(_give(0), records, *[()] * 9))
+    return sink
+
+
+def test_commits_that_are_lost_repeat_nothing():
+    """Where the group has forgotten a partition, what is stored of it is asked of the sink, in one line of the log."""
+    sink = _has_stored(record(0, 0, 4), record(1, 5, 9))
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4), record(1, 5, 9), record(2, 8, 12)], *[()] * 9)
+
+    with capture_logs() as lines:
+        _run_into(sink, consumer)
+
+    assert _offsets(sink) == list(range(13))
+    assert [line["stored"] for line in lines if line["event"] == "progress recovered from the tables"] == [
+        {"id of raw-graph": 9}
+    ]
+
+
+def test_it_polls_between_the_question_and_the_batch():
+    """What is stored is asked in a turn of its own: its requests and those of a batch do not add up between two polls."""
+    sink = _has_stored(record(0, 0, 4))
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 9)], lambda c: c.journal.append("poll"), *[()] * 9)
+
+    _run_into(sink, consumer)
+
+    assert consumer.journal == ["assign 0@-2", "poll", "commit 0@0 record 0-0", "commit 0@1", "close"]
+
+
+def test_a_sink_that_cannot_say_what_is_stored_is_waited_for():
+    """While nobody can say what is stored nothing is recorded or written, and the sink keeps its place in the group."""
+    sink = _has_stored(record(0, 0, 4))
+    sink.unsaid = [AWAY]
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4), record(1, 5, 9)], *[()] * 99)
+
+    _run_into(sink, consumer)
+
+    assert _offsets(sink) == list(range(10))
+    assert consumer.journal[1] == "poll, paused"
+
+
+def test_a_batch_in_doubt_that_nobody_knows_ends_the_sink():
+    """Readings that are stored and not accounted for, of a batch that was forgotten, must not be written again."""
+    sink = MemorySink()
+    some = batch([message(0)])
+    sink.write(some, whole(some))
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 4)], ())
+
+    with pytest.raises(Stranded, match=r"readings \[0\]: readings of messages .* they would count twice"):
+        _run_into(sink, consumer)
+
+    assert (consumer.journal, sink.batches) == (["assign 0@-2", "close"], {})
+
+
+@pytest.mark.parametrize("begins", [0, 3])
+def test_blocks_that_were_lost_with_the_commits_are_told(begins: int):
+    """What is missing between what is stored and a log that has forgotten its beginning, or is a new one, is named."""
+    sink = _has_stored(record(0, 0, 4))
+    consumer = ScriptedConsumer(_give(0), [record(begins, 6, 9)], (), ())
+
+    with pytest.raises(
+        Stranded,
+        match=r"readings \[0\]: raw-graph is stored up to 4, and the log has it from 6 on: .*SKIP_LOST",
+    ):
+        _run_into(sink, consumer)
+
+    assert _offsets(sink) == [0, 1, 2, 3, 4]
+
+
+def test_blocks_that_were_lost_with_the_commits_are_skipped_when_told_to():
+    """Told to, a sink goes on behind them, and says what is missing, once."""
+    sink = _has_stored(record(0, 0, 4))
+    consumer = ScriptedConsumer(_give(0), [record(3, 6, 9), record(4, 11, 11)], *[()] * 9)
+
+    with capture_logs() as lines:
+        _run_into(sink, consumer, skip_lost=True)
+
+    assert _offsets(sink) == [0, 1, 2, 3, 4, 6, 7, 8, 9, 11]
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == ["blocks lost"]
+
+
+def test_a_log_that_has_what_follows_lost_nothing():
+    """A log that has forgotten its beginning, and goes on where the sink is, lost nothing."""
+    sink = _has_stored(record(0, 0, 4))
+
+    _run_into(sink, ScriptedConsumer(_give(0), [record(3, 5, 9)], (), ()))
+
+    assert _offsets(sink) == list(range(10))
+
+
+def test_another_topic_of_the_same_name_ends_the_sink():
+    """When the topic was created anew while the sink ran, its offsets count for nothing: a new sink begins with it."""
+    consumer = ScriptedConsumer(
+        _give(0),
+        [record(0, 0, 4)],
+        (),
+        _revoke(0),
+        lambda c: setattr(c, "topic_id", "of now"),
+        _give(0),
+        (),
+    )
+
+    with pytest.raises(Stranded, match=r"created anew while this sink ran \(id r then, of now now\)"):
+        _run(consumer)
+
+    assert consumer.journal[-1] == "close"
 
 
 def test_a_beginning_is_no_loss():

@@ -1,7 +1,7 @@
 """A batch on its way, with messages that are refused, crashes and cures in every order."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 from hypothesis import given, settings
@@ -62,6 +62,10 @@ class Crashing:
     def excuse(self, some: Batch, piece: Piece, error: Unwritable) -> str:
         """See `sinks.sink.Sink.excuse`."""
         return self.sink.excuse(some, piece, error)
+
+    def stored(self, partition: int) -> Mapping[str, int]:
+        """See `sinks.sink.Sink.stored`."""
+        return self.sink.stored(partition)
 
     def account(self, some: Batch) -> None:
         """See `sinks.sink.Sink.account`; it may be killed before or after."""

@@ -1,0 +1,5 @@
+"""Why a sink must not go on."""
+
+
+class Stranded(RuntimeError):
+    """Going on would lose or repeat readings; a sentence for the operator."""
