@@ -120,7 +120,11 @@ class Session:
             connection.do_handshake()
         finally:
             self._drain(connection)  # the next flight, or the alert that says why not
-        self.proof = proof(connection)
+        try:
+            self.proof = proof(connection)
+        except Exception as error:  # noqa: BLE001 - anybody can make a certificate: whatever it does, it ends here
+            self.close(f"cannot read the certificate: {error!r}", notify=False)
+            return
         self.is_established = True
         self._disarm()
 

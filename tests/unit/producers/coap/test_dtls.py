@@ -2,22 +2,31 @@
 
 import asyncio
 import contextlib
+import random
+import warnings
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509 import load_der_x509_certificate
 from OpenSSL import SSL
 
-from headrace.stack.pki import Pki, ensure_pki
-from producers.coap import dtls
+from headrace.stack.pki import DEVICE, Pki, ensure_pki
+from producers.coap import dtls, dtls_session
 from producers.coap.dtls import DtlsTransport
-from producers.coap.dtls_context import server_context
+from producers.coap.dtls_context import common_name, server_context
 from producers.coap.dtls_session import MTU, datagrams
-from producers.coap.remote import NOTHING, Remote
+from producers.coap.remote import NOTHING, Proof, Remote
 from producers.coap.udp import bound_socket
 from tests.support.coap import der, peer
-from tests.support.dtls import Device, device
+from tests.support.dtls import Device, device, presenting, unreadable_name
 from tests.support.processes import until
 
 Serve = Callable[..., contextlib.AbstractAsyncContextManager[tuple[DtlsTransport, int]]]
@@ -92,6 +101,45 @@ async def test_no_certificate(serve, ear):
     async with serve() as (_, port), device(port) as this:
         await echo(this)
     assert ear.heard[0][0].proof == NOTHING
+
+
+async def test_certificate_without_a_readable_name(serve, ear, pki, tmp_path):
+    """A certificate whose common name is no text is as good as one that has no name: its fingerprint counts."""
+    strange = unreadable_name(der(pki, "device"))
+    async with serve() as (_, port), device(port, presenting(strange, pki, tmp_path)) as this:
+        assert await echo(this) == b"hello"
+    assert ear.heard[0][0].proof == Proof(strange, None)
+
+
+def test_unreadable_name_of_an_authority(pki):
+    """A name that nobody can read is none, whoever vouches for it."""
+    assert (common_name(der(pki)), common_name(unreadable_name(der(pki)))) == (DEVICE, None)
+
+
+def test_mutated_certificates(pki):
+    """Whatever a certificate holds has a common name or none."""
+    chance, whole = random.Random(7252), der(pki)
+    begin = whole.find(load_der_x509_certificate(whole).subject.public_bytes())
+    for number in range(10_000):
+        changed = bytearray(whole)
+        for _ in range(chance.randint(1, 3)):
+            position = chance.randrange(begin, begin + 40) if number % 2 else chance.randrange(len(whole))
+            changed[position] = chance.randrange(256)
+        with warnings.catch_warnings(
+            action="ignore"
+        ):  # cryptography's, about what will not be taken some day
+            assert isinstance(common_name(bytes(changed)), str | None)
+
+
+async def test_certificate_that_breaks_what_reads_it(serve, pki, monkeypatch):
+    """Whatever goes wrong with a certificate ends its session, and nothing else."""
+    async with serve(handshake=3600.0) as (transport, port), peer(port) as socket:
+        monkeypatch.setattr(dtls_session, "proof", Mock(side_effect=LookupError))
+        await Device(socket, pki).shake_hands()
+        await until(lambda: transport.strangers == 0)
+        monkeypatch.undo()
+        async with device(port, pki) as late:
+            assert await echo(late) == b"hello"
 
 
 async def test_strangers_cost_no_memory(serve):
@@ -319,3 +367,26 @@ def test_key_of_another_certificate(pki):
     """A private key that does not belong to the certificate is refused before anything listens."""
     with pytest.raises(ValueError, match="mismatch"):
         server_context(str(pki.certificate("server")), str(pki.private_key("device")))
+
+
+def test_encrypted_key(pki, tmp_path):
+    """An encrypted key is refused with its name, and no question is asked on the terminal."""
+    key = load_pem_private_key(pki.private_key("server").read_bytes(), password=None)
+    encrypted = tmp_path / "server.key"
+    encrypted.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    )
+    with pytest.raises(ValueError, match=r"server\.key.*encrypted"):
+        server_context(str(pki.certificate("server")), str(encrypted))
+
+
+@pytest.mark.parametrize(
+    "content", [None, "no key", "-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n"]
+)
+def test_unusable_key(pki, tmp_path, content):
+    """A key that is not there, or is none, is refused in the same words."""
+    key = tmp_path / "server.key"
+    if content is not None:
+        key.write_text(content)
+    with pytest.raises(ValueError, match=r"cannot use certificate .* with private key"):
+        server_context(str(pki.certificate("server")), str(key))
