@@ -20,10 +20,11 @@ TOTAL_BYTES = 64 << 20
 LIFETIME = 93.0
 """MAX_TRANSMIT_WAIT: when the next block has not come by then, it never will."""
 
-_OVERHEAD = 300
+_BODY, _BLOCK = 1000, 100
+"""Bytes that a body and a block cost beside their payload, measured and rounded up."""
 _RESERVED_EXPONENT = 7
 
-_Key = tuple[Hashable, int, tuple[tuple[int, bytes], ...]]
+_Key = tuple[Hashable, bytes]
 
 
 @dataclasses.dataclass(slots=True)
@@ -40,7 +41,8 @@ class Bodies:
     Args:
         max_body: bytes of the largest body.
         clock: seconds that only grow.
-        total: bytes of all bodies under way; beyond it the one goes first that waited longest for its next block.
+        total: bytes of all bodies under way, what it takes to remember them included; beyond it the one goes first that
+            waited longest for its next block.
 
     """
 
@@ -67,7 +69,7 @@ class Bodies:
             self._check_size(len(request.payload))
             return request.payload
         self._expire()
-        key = (remote, *request.cache_key())
+        key = (remote, request.cache_key())
         try:
             self._check(block, request)
             body = self._append(key, block, request.payload)
@@ -101,9 +103,9 @@ class Bodies:
             raise Refused(Code.REQUEST_ENTITY_INCOMPLETE, Outcome.MALFORMED)
         body.blocks.append(payload)
         body.length += len(payload)
-        body.cost += len(payload) + _OVERHEAD
+        body.cost += len(payload) + _BLOCK
         body.touched = self._clock()
-        self._size += len(payload) + _OVERHEAD
+        self._size += len(payload) + _BLOCK
         self._bodies.move_to_end(key)
         return body
 
@@ -111,7 +113,8 @@ class Bodies:
         self._drop(key)
         mine = self._of_remote.setdefault(key[0], [])
         mine.append(key)
-        self._bodies[key] = _Body(touched=self._clock())
+        self._bodies[key] = _Body(touched=self._clock(), cost=_BODY)
+        self._size += _BODY
         while len(mine) > PER_REMOTE:
             self._drop(mine[0])
 

@@ -23,7 +23,7 @@ from aiocoap import Code, Message
 from aiocoap.numbers import OptionNumber
 from aiocoap.numbers import types as aiocoap_types
 
-from producers.coap.duplicates import Duplicates
+from producers.coap.duplicates import Duplicates, fingerprint
 from producers.coap.exchanges import Exchanges
 from producers.coap.remote import Remote
 from producers.coap.wire import HEADER, VERSION, Datagram, Malformed, Type, decode
@@ -98,12 +98,13 @@ class MessageLayer:
     def _take(self, remote: Remote, request: Datagram, data: bytes) -> None:
         if self._closing:
             return  # a retransmission finds our successor
-        told = self._duplicates.seen(remote.key, request.message_id, data)
+        mark = fingerprint(data)
+        told = self._duplicates.seen(remote.key, request.message_id, mark)
         if told is not None:
             if request.type is Type.CON and told:
                 remote.send(_acknowledgement(request, told))
             return
-        exchange = _Exchange(self, remote, request, data)
+        exchange = _Exchange(self, remote, request, mark)
         task = asyncio.create_task(self._handler(request, remote))
         self._running.add(task)
         if request.type is Type.CON:
@@ -111,9 +112,9 @@ class MessageLayer:
         task.add_done_callback(self._running.discard)
         task.add_done_callback(exchange.finish)
 
-    def acknowledge(self, remote: Remote, request: Datagram, data: bytes, answer: bytes) -> None:
+    def acknowledge(self, remote: Remote, request: Datagram, mark: bytes, answer: bytes) -> None:
         """Say and remember what a request gets with its acknowledgement: a code, and what follows the token."""
-        self._duplicates.answered(remote.key, request.message_id, data, answer)
+        self._duplicates.answered(remote.key, request.message_id, mark, answer)
         remote.send(_acknowledgement(request, answer))
 
     def separate(self, remote: Remote, response: Message, *, reliable: bool) -> None:
@@ -129,15 +130,15 @@ class MessageLayer:
 
 
 class _Exchange:
-    """One request on its way to its answer."""
+    """One request on its way to its answer. Of the datagram it keeps what tells it from others, not its bytes."""
 
-    __slots__ = ("_data", "_layer", "_remote", "_request", "_timer", "_unacknowledged")
+    __slots__ = ("_layer", "_mark", "_remote", "_request", "_timer", "_unacknowledged")
 
-    def __init__(self, layer: MessageLayer, remote: Remote, request: Datagram, data: bytes) -> None:
+    def __init__(self, layer: MessageLayer, remote: Remote, request: Datagram, mark: bytes) -> None:
         self._layer = layer
         self._remote = remote
         self._request = request
-        self._data = data
+        self._mark = mark
         self._unacknowledged = request.type is Type.CON
         self._timer: asyncio.TimerHandle | None = None
 
@@ -174,7 +175,7 @@ class _Exchange:
 
     def _acknowledge(self, answer: bytes = _EMPTY) -> None:
         self._unacknowledged = False
-        self._layer.acknowledge(self._remote, self._request, self._data, answer)
+        self._layer.acknowledge(self._remote, self._request, self._mark, answer)
 
 
 def _after_token(response: Message) -> bytes:

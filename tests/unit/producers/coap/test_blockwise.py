@@ -1,5 +1,7 @@
 """Bodies put together from blocks."""
 
+import os
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -119,8 +121,25 @@ def test_bodies_of_one_remote():
 
 def test_bytes_in_total():
     """All bodies together are bounded; the one that waited longest goes first."""
-    bodies = Bodies(100, Clock(), total=700)
+    bodies = Bodies(100, Clock(), total=3000)
     for remote in ("a", "b", "c", "d"):
         bodies.feed(remote, block(0, b"x" * 16))
     assert len(bodies) == 3
     assert refusal(bodies, block(1, b"", more=False), "a").code == Code.REQUEST_ENTITY_INCOMPLETE
+
+
+@pytest.mark.parametrize("blocks", [1, 50])
+def test_bytes_that_are_counted(blocks):
+    """What is kept of bodies under way is no more than what is counted, however long their options are."""
+    bodies = Bodies(10_000, Clock(), total=1 << 17)
+    tracemalloc.start()
+    try:
+        for _ in range(200):
+            address, tag, long = os.urandom(32), [os.urandom(8)], [os.urandom(3000)]
+            for number in range(blocks):
+                bodies.feed(address, block(number, b"x" * 16, request_tag=tag, if_match=long))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(bodies) > 10
+    assert kept < 1 << 17

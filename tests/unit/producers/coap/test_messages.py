@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import tracemalloc
 
 import pytest
 from aiocoap import Code, Message
@@ -228,3 +229,17 @@ async def test_close_is_patient_for_a_while_only():
     await layer.close(0)
     await asyncio.sleep(0)
     assert remote.mail.empty()
+
+
+async def test_what_a_waiting_request_keeps():
+    """A request that waits for its answer keeps its payload once, and not the datagram beside it."""
+    layer, remote, size, number = MessageLayer(Handler(held=True)), MemoryRemote(), 60_000, 100
+    tracemalloc.start()
+    try:
+        for mid in range(number):
+            layer.receive(remote, request(b"x" * size, mid=mid))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert number * size < kept < 1.5 * number * size
+    await layer.close(0)

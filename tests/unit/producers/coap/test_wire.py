@@ -7,7 +7,7 @@ import pytest
 from aiocoap import Code
 from aiocoap.numbers import OptionNumber
 
-from producers.coap.wire import Block, Malformed, Type, decode
+from producers.coap.wire import LONGEST_OPTIONS, MOST_OPTIONS, Block, Malformed, Type, decode
 from tests.support.coap import NON, TELEMETRY, request
 
 RECORDED = bytes.fromhex(
@@ -98,3 +98,18 @@ def test_nothing_is_remembered_of_option_numbers():
         decode(bytes.fromhex("40020001e0") + (number - 269).to_bytes(2, "big"))
     assert (sys.getsizeof(OptionNumber._value2member_map_), len(OptionNumber._value2member_map_)) == before
     assert Code.POST.is_request()
+
+
+def test_options_in_number():
+    """A message may have 64 options; one with more is none."""
+    assert len(decode(RECORDED[:5] + b"\x00" * MOST_OPTIONS).options) == MOST_OPTIONS
+    with pytest.raises(Malformed):
+        decode(RECORDED[:5] + b"\x00" * (MOST_OPTIONS + 1))
+
+
+def test_options_in_bytes():
+    """A message may have four kilobytes of options; one with more is none."""
+    header = 3  # of an option this long
+    assert decode(request(b"x", path=[], if_match=[b"e" * (LONGEST_OPTIONS - header)])).payload == b"x"
+    with pytest.raises(Malformed):
+        decode(request(b"x", path=[], if_match=[b"e" * (LONGEST_OPTIONS - header + 1)]))
