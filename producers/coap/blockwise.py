@@ -89,7 +89,7 @@ class Bodies:
             or (block.more and length < block.size)
         ):
             raise Refused(Code.BAD_REQUEST, Outcome.MALFORMED)
-        self._check_size(max(request.uint(OptionNumber.SIZE1) or 0, block.start + length))
+        self._check_size(max(request.uint(OptionNumber.SIZE1, 4) or 0, block.start + length))
 
     def _check_size(self, size: int) -> None:
         if size > self._max_body:

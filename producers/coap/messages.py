@@ -170,7 +170,7 @@ class _Exchange:
 
     def _unwanted(self, response: Message) -> bool:
         """RFC 7967: the client named the classes of responses that it does not want to hear."""
-        unwanted = self._request.uint(OptionNumber.NO_RESPONSE) or 0
+        unwanted = self._request.uint(OptionNumber.NO_RESPONSE, 1) or 0
         return bool(unwanted & 1 << response.code.class_ - 1)
 
     def _acknowledge(self, answer: bytes = _EMPTY) -> None:

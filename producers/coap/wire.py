@@ -81,15 +81,15 @@ class Datagram:
         """Every value of an option, in order."""
         return [value for found, value in self.options if found == number]
 
-    def uint(self, number: int) -> int | None:
-        """The first value of an option that holds an unsigned integer."""
+    def uint(self, number: int, longest: int) -> int | None:
+        """The first value of an option that holds an unsigned integer; one of more bytes is passed over (RFC 7252, 5.4.3)."""
         values = self.values(number)
-        return int.from_bytes(values[0], "big") if values else None
+        return int.from_bytes(values[0], "big") if values and len(values[0]) <= longest else None
 
     @property
     def block1(self) -> Block | None:
         """Which part of its body the request carries; None when it carries it whole."""
-        value = self.uint(OptionNumber.BLOCK1)
+        value = self.uint(OptionNumber.BLOCK1, 3)
         return None if value is None else Block(value >> 4, bool(value & 8), value & 7)
 
     def cache_key(self) -> bytes:

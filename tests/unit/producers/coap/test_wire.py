@@ -21,7 +21,7 @@ def test_recorded_datagram():
     message = decode(RECORDED)
     assert (message.type, message.code, message.message_id, message.token) == (Type.CON, 2, 0xE649, b"\x01")
     assert message.values(OptionNumber.URI_PATH) == [segment.encode() for segment in TELEMETRY]
-    assert message.uint(OptionNumber.CONTENT_FORMAT) == 50
+    assert message.uint(OptionNumber.CONTENT_FORMAT, 2) == 50
     assert message.payload == b'{"temperature":42,"humidity":73}'
     assert message.is_request
 
@@ -35,8 +35,8 @@ def test_what_aiocoap_writes():
     assert message.type is Type.NON
     assert message.token == b"12345678"
     assert message.values(OptionNumber.URI_PATH) == [b"a", long_segment.encode()]
-    assert message.uint(OptionNumber.NO_RESPONSE) == 26
-    assert message.uint(OptionNumber.SIZE1) == 70_000
+    assert message.uint(OptionNumber.NO_RESPONSE, 1) == 26
+    assert message.uint(OptionNumber.SIZE1, 4) == 70_000
 
 
 def test_block_option():
