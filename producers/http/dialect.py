@@ -21,6 +21,15 @@ class Door:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Speaker:
+    """Who a request speaks for, as far as that can be said before its body is read."""
+
+    tenant: str
+    device: str
+    """Empty where the body says which devices it is about."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
     """A line of the table `producers.http.server.DIALECTS`.
 
@@ -28,7 +37,9 @@ class Dialect:
         name: as in `schemas.topics.RAW_TOPICS`.
         prefixes: every path below these is answered in this dialect, errors of the framework included.
         paths: what devices POST to.
-        accept: the request as messages, or a `Refusal`. Publishes nothing: the server does, and answers afterwards.
+        admit: who speaks, or a `Refusal`. Reads no body.
+        read: the body of who may speak as messages, one if the device was known before; or a `Refusal`. Publishes nothing:
+            the server does, and answers afterwards.
         success: the answer once every message is on the log.
         refuse: the answer that says why not.
 
@@ -37,7 +48,8 @@ class Dialect:
     name: str
     prefixes: Sequence[str]
     paths: Sequence[str]
-    accept: Callable[[web.Request, Door], Awaitable[Sequence[RawMessage]]]
+    admit: Callable[[web.Request, Door], Awaitable[Speaker]]
+    read: Callable[[web.Request, Speaker], Awaitable[Sequence[RawMessage]]]
     success: Callable[[web.Request], web.Response]
     refuse: Callable[[web.Request, Refusal], web.Response]
 

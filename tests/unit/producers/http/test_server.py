@@ -19,7 +19,7 @@ from producers.metrics import Outcome
 from producers.settings import ROLES, HttpSettings
 from runtime.publisher import Broken, Overloaded, PublishError, TooLarge, Undelivered
 from schemas.topics import RAW_TOPICS
-from tests.support.edge import Edge, edge
+from tests.support.edge import DEVICE_TOKEN, Edge, edge
 from tests.support.fakes import MemoryOutbox
 from tests.support.issuer import AUDIENCES, ISSUER, KeyServer, key_file, token
 from tests.support.processes import until
@@ -256,6 +256,25 @@ async def test_a_refused_batch_costs_its_other_devices_nothing():
         ]
     assert statuses == [204, 429, 204]
     assert [message.device for message in outbox.messages] == ["d", "f", "e"]
+
+
+@pytest.mark.parametrize(
+    "path", [f"/api/v1/{DEVICE_TOKEN}/telemetry", "/digitaltwins/myTwinId/telemetry?api-version=2023-10-31"]
+)
+async def test_a_device_over_its_limit_costs_no_body(path: str):
+    """Where the device is known before the body, 429 comes before it; and a body that is no telemetry counts as well."""
+    headers = AUTHORISED | {"Message-Id": "m-1"}
+    never = asyncio.Event()
+
+    async def stalled() -> AsyncIterator[bytes]:
+        yield b"{"
+        await never.wait()
+
+    async with edge(MemoryOutbox(), limits={"*": TenantLimits(device="1:3600")}) as served:
+        async with served.client.post(path, data=b"no JSON", headers=headers) as answer:
+            assert answer.status == 400
+        async with served.client.post(path, data=stalled(), headers=headers) as answer:
+            assert answer.status == 429
 
 
 async def test_a_tenant_without_limits_of_its_own_has_everybodys():
