@@ -163,8 +163,11 @@ def _facts(item: Item, moment: int | None, event: Any) -> tuple[object, ...]:
     """What makes a reading this reading. A sensor without an id is called by its type, in any case.
 
     Of an event everything counts, also what Microsoft does not document: who held the badge may be told in any property.
+    So does where it happened, which becomes a part of the event's reading.
     """
     sensor_type = item.sensor_type.lower()
+    if event is not None and item.location_hint:
+        event = event | {"locationHint": item.location_hint}
     return (
         (item.sensor_id or sensor_type).lower(),
         sensor_type,
