@@ -13,7 +13,7 @@ from aiocoap.numbers import OptionNumber
 
 from producers.coap.refusal import Refused
 from producers.coap.wire import Block, Datagram
-from producers.metrics import Outcome
+from producers.metrics import GivenUp, Outcome, count_given_up
 
 PER_REMOTE = 2
 TOTAL_BYTES = 64 << 20
@@ -117,14 +117,17 @@ class Bodies:
         self._size += _BODY
         while len(mine) > PER_REMOTE:
             self._drop(mine[0])
+            count_given_up(GivenUp.DISPLACED)
 
     def _expire(self) -> None:
         limit = self._clock() - LIFETIME
         while self._bodies:
             oldest, body = next(iter(self._bodies.items()))
-            if body.touched >= limit and self._size <= self._total:
+            late = body.touched < limit
+            if not late and self._size <= self._total:
                 return
             self._drop(oldest)
+            count_given_up(GivenUp.LATE if late else GivenUp.DISPLACED)
 
     def _drop(self, key: _Key) -> None:
         body = self._bodies.pop(key, None)

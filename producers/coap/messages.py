@@ -27,6 +27,7 @@ from producers.coap.duplicates import Duplicates, fingerprint
 from producers.coap.exchanges import Exchanges
 from producers.coap.remote import Remote
 from producers.coap.wire import HEADER, VERSION, Datagram, Malformed, Type, decode
+from producers.metrics import Dropped, count_dropped
 
 PIGGYBACK_TIMEOUT = 0.5
 """Seconds until a confirmable request gets an empty acknowledgement, its answer to follow: ThingsBoard's value."""
@@ -71,10 +72,12 @@ class MessageLayer:
     def receive(self, remote: Remote, data: bytes) -> None:
         """Take a datagram from a transport. Never raises, whatever the bytes are."""
         if len(data) < HEADER or data[0] >> 6 != VERSION:
+            count_dropped(Dropped.MALFORMED)
             return  # RFC 7252, section 3: silently
         try:
             message = decode(data)
         except Malformed:
+            count_dropped(Dropped.MALFORMED)
             if Type(data[0] >> 4 & 3) is Type.CON:
                 remote.send(_bare(_RESET, data[2:4]))
             return
@@ -101,6 +104,7 @@ class MessageLayer:
         mark = fingerprint(data)
         told = self._duplicates.seen(remote.key, request.message_id, mark)
         if told is not None:
+            count_dropped(Dropped.DUPLICATE)
             if request.type is Type.CON and told:
                 remote.send(_acknowledgement(request, told))
             return

@@ -23,9 +23,12 @@ from producers.coap import dtls, dtls_session
 from producers.coap.dtls import DtlsTransport
 from producers.coap.dtls_context import common_name, server_context
 from producers.coap.dtls_session import MTU, datagrams
+from producers.coap.pre_shared_keys import PreSharedKeys
 from producers.coap.remote import NOTHING, Proof, Remote
 from producers.coap.udp import bound_socket
+from producers.metrics import DROPPED, DTLS_ENDED
 from tests.support.coap import der, peer
+from tests.support.counts import Counts, counts
 from tests.support.dtls import Device, device, presenting, unreadable_name
 from tests.support.processes import until
 
@@ -57,6 +60,12 @@ class Ear:
 def ear() -> Ear:
     """What is behind the transport."""
     return Ear()
+
+
+@pytest.fixture
+def ended() -> Counts:
+    """The sessions and handshakes that ended during the test, by why."""
+    return counts(DTLS_ENDED)
 
 
 @pytest.fixture
@@ -131,7 +140,7 @@ def test_mutated_certificates(pki):
             assert isinstance(common_name(bytes(changed)), str | None)
 
 
-async def test_certificate_that_breaks_what_reads_it(serve, pki, monkeypatch):
+async def test_certificate_that_breaks_what_reads_it(serve, pki, monkeypatch, ended):
     """Whatever goes wrong with a certificate ends its session, and nothing else."""
     async with serve(handshake=3600.0) as (transport, port), peer(port) as socket:
         monkeypatch.setattr(dtls_session, "proof", Mock(side_effect=LookupError))
@@ -140,6 +149,7 @@ async def test_certificate_that_breaks_what_reads_it(serve, pki, monkeypatch):
         monkeypatch.undo()
         async with device(port, pki) as late:
             assert await echo(late) == b"hello"
+    assert ended()["handshake", "broken"] == 1
 
 
 async def test_strangers_cost_no_memory(serve):
@@ -162,7 +172,7 @@ async def test_cookie_of_another_address(serve):
         assert transport.strangers == 0
 
 
-async def test_restarted_device(serve, ear, pki):
+async def test_restarted_device(serve, ear, pki, ended):
     """A device that restarts on its old address replaces its session; the two are different endpoints."""
     async with serve() as (transport, port), peer(port) as socket:
         for _ in range(2):
@@ -173,6 +183,7 @@ async def test_restarted_device(serve, ear, pki):
     first, second = (remote for remote, _ in ear.heard)
     assert first.key != second.key
     assert first.endpoint != second.endpoint
+    assert ended()["session", "replaced"] == 1
 
 
 async def test_forged_restart(serve, pki):
@@ -239,7 +250,38 @@ async def test_garbage_in_a_session(serve, pki):
         assert transport.sessions == 1
 
 
-async def test_too_many_sessions(serve, pki):
+async def test_datagrams_that_lead_nowhere_are_counted(serve):
+    """What is no DTLS, and a record of no session, count as dropped."""
+    dropped = counts(DROPPED)
+    async with serve() as (_, port), peer(port) as socket:
+        lost, broken_hello = b"\x17\xfe\xfd" + bytes(20), b"\x16\xfe\xfd" + bytes(10) + b"\1hello"
+        for datagram in (b"not DTLS at all", lost, broken_hello):
+            socket.send(datagram)
+        await until(lambda: sum(dropped().values()) == 3)
+    assert dropped() == {("malformed",): 2, ("no_session",): 1}
+
+
+async def test_wrong_key_is_counted(ear, tmp_path, monkeypatch, ended):
+    """A handshake with a wrong pre-shared key counts as one that did not come to its end."""
+    monkeypatch.setattr(dtls, "_SWEEP_SECONDS", 0.01)
+    file = tmp_path / "keys"
+    file.touch(0o600)
+    file.write_text(f"{DEVICE}:{b'the right key 12'.hex()}\n")
+    keys = PreSharedKeys(file)
+    keys.refresh()
+    transport = DtlsTransport(server_context("", "", keys=keys), ear.receive, max_sessions=1, handshake=0.2)
+    sock = bound_socket("127.0.0.1", 0)
+    await asyncio.get_running_loop().create_datagram_endpoint(lambda: transport, sock=sock)
+    async with peer(sock.getsockname()[1]) as socket:
+        this = Device(socket, key=(DEVICE, b"a wrong key 1234"))
+        handshake = asyncio.create_task(this.shake_hands())
+        await until(lambda: sum(ended().values()) == 1)
+        handshake.cancel()
+    transport.close()
+    assert ended() in ({("handshake", "silent"): 1}, {("handshake", "broken"): 1})
+
+
+async def test_too_many_sessions(serve, pki, ended):
     """Beyond the bound the session that was silent longest is ended, and told so."""
     async with serve(max_sessions=2) as (transport, port), contextlib.AsyncExitStack() as stack:
         first, second, third = [await stack.enter_async_context(device(port, pki)) for _ in range(3)]
@@ -249,9 +291,10 @@ async def test_too_many_sessions(serve, pki):
             await second.read()
         assert await echo(first) == await echo(third) == b"hello"
         assert transport.sessions == 2
+    assert ended()["session", "displaced"] == 1
 
 
-async def test_too_many_strangers(serve):
+async def test_too_many_strangers(serve, ended):
     """Beyond the bound the oldest handshake is given up: newcomers always get a turn."""
     async with serve(max_strangers=2) as (transport, port), contextlib.AsyncExitStack() as stack:
         for _ in range(4):
@@ -262,6 +305,7 @@ async def test_too_many_strangers(serve):
         assert transport.strangers == 2
         last = await stack.enter_async_context(device(port))
         assert await echo(last) == b"hello"
+    assert ended()["handshake", "displaced"] == 3
 
 
 async def test_strangers_do_not_displace_devices(serve, ear, pki):
@@ -279,7 +323,7 @@ async def test_strangers_do_not_displace_devices(serve, ear, pki):
         assert await echo(known) == b"hello"
 
 
-async def test_session_of_a_stranger(serve, ear, pki, monkeypatch):
+async def test_session_of_a_stranger(serve, ear, pki, monkeypatch, ended):
     """A session in which nothing is said that a device may say is ended after a while, and told so; others go on."""
     monkeypatch.setattr(dtls, "_SWEEP_SECONDS", 0.01)
     async with (
@@ -294,9 +338,10 @@ async def test_session_of_a_stranger(serve, ear, pki, monkeypatch):
             await stranger.read()
         assert (transport.sessions, transport.strangers) == (1, 0)
         assert await echo(known) == b"hello"
+    assert ended()["session", "stranger"] == 1
 
 
-async def test_idle_session(serve, pki, monkeypatch):
+async def test_idle_session(serve, pki, monkeypatch, ended):
     """A session that is silent for too long is ended, and told so."""
     monkeypatch.setattr(dtls, "_SWEEP_SECONDS", 0.01)
     async with serve(idle=0.0) as (transport, port), device(port, pki) as this:
@@ -304,9 +349,10 @@ async def test_idle_session(serve, pki, monkeypatch):
         with pytest.raises(SSL.ZeroReturnError):
             await this.read()
         assert transport.sessions == 0
+    assert ended() == {("session", "silent"): 1}
 
 
-async def test_handshake_that_does_not_end(serve, monkeypatch):
+async def test_handshake_that_does_not_end(serve, monkeypatch, ended):
     """A handshake that takes too long is given up."""
     monkeypatch.setattr(dtls, "_SWEEP_SECONDS", 0.01)
     async with serve(handshake=0.0) as (transport, port), peer(port) as socket:
@@ -314,6 +360,7 @@ async def test_handshake_that_does_not_end(serve, monkeypatch):
             socket.send(datagram)
         await asyncio.wait_for(socket.mail.get(), 10)
         await until(lambda: transport.strangers == 0)
+    assert ended() == {("handshake", "silent"): 1}
 
 
 async def test_lost_flight(serve, pki):
@@ -332,16 +379,17 @@ async def test_lost_flight(serve, pki):
         assert await echo(this) == b"hello"
 
 
-async def test_goodbye_of_the_device(serve, pki):
+async def test_goodbye_of_the_device(serve, pki, ended):
     """A session that the device ends is forgotten."""
     async with serve() as (transport, port), device(port, pki) as this:
         await echo(this)
         assert transport.sessions == 1
         this.say_goodbye()
         await until(lambda: transport.sessions == 0)
+    assert ended() == {("session", "closed"): 1}
 
 
-async def test_stop(serve, ear, pki):
+async def test_stop(serve, ear, pki, ended):
     """At the end every device is told goodbye; what is sent to a session afterwards is dropped."""
     async with serve() as (transport, port), device(port, pki) as this:
         await echo(this)
@@ -349,6 +397,7 @@ async def test_stop(serve, ear, pki):
         ear.heard[0][0].send(b"too late")
         with pytest.raises(SSL.ZeroReturnError):
             await this.read()
+    assert ended() == {("session", "stopped"): 1}
 
 
 def test_datagrams_end_with_records():
