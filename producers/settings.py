@@ -42,7 +42,7 @@ class EdgeSettings(Section, env_prefix="HEADRACE_EDGE__"):
 
 
 class HttpSettings(Section, env_prefix="HEADRACE_HTTP__"):
-    """The HTTP edge: Microsoft Graph and Azure Digital Twins."""
+    """The HTTP edge: Microsoft Graph, Azure Digital Twins and ThingsBoard's device API."""
 
     host: str = "127.0.0.1"
     port: int = 8080
