@@ -248,6 +248,7 @@ async def listening(
         keepalive_timeout=patience,  # from the first byte on, also where no request ever comes
         lingering_time=LINGER,
         max_headers=HEADERS,
+        auto_decompress=False,  # see `producers.http.dialect.whole_body`
     )
     await runner.setup()
     try:

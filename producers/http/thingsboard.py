@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from producers.http.dialect import Dialect, Door, Speaker
+from producers.http.dialect import Dialect, Door, Speaker, whole_body
 from producers.http.refusal import Refusal
 from producers.thingsboard import NAME, message
 from schemas.raw_message import RawMessage
@@ -27,7 +27,7 @@ async def _read(request: web.Request, speaker: Speaker) -> Sequence[RawMessage]:
     HTTP has no retransmissions that a server could see. So a body that does not name its times is a new message each time:
     equal readings later are new readings, and a client that repeats after an error may be stored twice, as with ThingsBoard.
     """
-    body = await _body(request)
+    body = await whole_body(request)
     try:
         found = message(
             tenant=speaker.tenant,
@@ -40,13 +40,6 @@ async def _read(request: web.Request, speaker: Speaker) -> Sequence[RawMessage]:
     except NotTelemetry as error:
         raise Refusal(400, str(error)) from error
     return [found]
-
-
-async def _body(request: web.Request) -> bytes:
-    try:
-        return await request.read()
-    except (web.RequestPayloadError, ConnectionError) as error:
-        raise Refusal(400, "The body ended early, or does not fit its Content-Encoding.") from error
 
 
 def _success(_: web.Request) -> web.Response:
