@@ -34,6 +34,45 @@ class Credential(StrEnum):
     """The public keys of whoever issues bearer tokens."""
 
 
+class Dropped(StrEnum):
+    """Why a CoAP datagram became no request."""
+
+    MALFORMED = "malformed"
+    """No message of CoAP, or no record of DTLS."""
+    DUPLICATE = "duplicate"
+    """A message that came again: answered from memory."""
+    NO_SESSION = "no_session"
+    """A DTLS record of a session that is over, or never was."""
+
+
+class Ending(StrEnum):
+    """Why a DTLS handshake or session is over: exactly one of these."""
+
+    CLOSED = "closed"
+    """The device said goodbye."""
+    BROKEN = "broken"
+    """OpenSSL or the certificate would not go on."""
+    SILENT = "silent"
+    """Nothing more came; of a handshake: it took too long, as one with a wrong pre-shared key does."""
+    STRANGER = "stranger"
+    """Nothing was said in time that a device may say."""
+    REPLACED = "replaced"
+    """The same address began anew."""
+    DISPLACED = "displaced"
+    """Others took the room."""
+    STOPPED = "stopped"
+    """The edge stops."""
+
+
+class GivenUp(StrEnum):
+    """Why a body was given up that was put together from blocks."""
+
+    DISPLACED = "displaced"
+    """Others took the room."""
+    LATE = "late"
+    """Its next block did not come."""
+
+
 MESSAGES = Counter(
     "headrace_edge_messages",
     "Messages by what the client was told; a refused request counts as one.",
@@ -48,6 +87,19 @@ SECONDS = Histogram(
 CONNECTIONS = Gauge("headrace_edge_connections", "HTTP connections that are open.")
 EVICTED = Counter(
     "headrace_edge_connections_evicted", "HTTP connections that were closed to make room for another."
+)
+DROPPED = Counter(
+    "headrace_edge_datagrams_dropped", "CoAP datagrams that became no request, by why.", ["reason"]
+)
+DTLS_ENDED = Counter(
+    "headrace_edge_dtls_ended",
+    "DTLS associations that are over, by how far they came (handshake or session) and by why.",
+    ["stage", "reason"],
+)
+BODIES_GIVEN_UP = Counter(
+    "headrace_edge_bodies_given_up",
+    "CoAP bodies in blocks that were given up before their last, by why.",
+    ["reason"],
 )
 RENEWALS = Counter(
     "headrace_edge_renewals",
@@ -64,3 +116,18 @@ def count(dialect: str, outcome: Outcome, messages: int = 1) -> None:
 def count_renewal(credential: Credential, *, used: bool) -> None:
     """Count what became of a renewal."""
     RENEWALS.labels(credential.value, "used" if used else "failed").inc()
+
+
+def count_dropped(reason: Dropped) -> None:
+    """Count a datagram that became no request."""
+    DROPPED.labels(reason.value).inc()
+
+
+def count_ended(reason: Ending, *, established: bool) -> None:
+    """Count the end of a DTLS association."""
+    DTLS_ENDED.labels("session" if established else "handshake", reason.value).inc()
+
+
+def count_given_up(reason: GivenUp) -> None:
+    """Count a body that will not be completed."""
+    BODIES_GIVEN_UP.labels(reason.value).inc()

@@ -42,7 +42,7 @@ class EdgeSettings(Section, env_prefix="HEADRACE_EDGE__"):
 
 
 class HttpSettings(Section, env_prefix="HEADRACE_HTTP__"):
-    """The HTTP edge: Microsoft Graph and Azure Digital Twins."""
+    """The HTTP edge: Microsoft Graph, Azure Digital Twins and ThingsBoard's device API."""
 
     host: str = "127.0.0.1"
     port: int = 8080
@@ -94,7 +94,7 @@ class HttpSettings(Section, env_prefix="HEADRACE_HTTP__"):
         + ".",
     )
     certificate: str = Field("", description="PEM file of the server's chain; without it there is no TLS.")
-    private_key: str = Field("", description="PEM file of the key that belongs to it.")
+    private_key: str = Field("", description="PEM file of the key that belongs to it, not encrypted.")
     certificate_refresh: float = Field(
         60.0, gt=0, description="Seconds between two looks whether the certificate was renewed."
     )
@@ -123,7 +123,7 @@ class CoapSettings(Section, env_prefix="HEADRACE_COAP__"):
     port: int = 5683
     dtls_port: int = 5684
     certificate: str = Field("", description="PEM file of the server's chain; without it there is no coaps.")
-    private_key: str = Field("", description="PEM file of the key that belongs to it.")
+    private_key: str = Field("", description="PEM file of the key that belongs to it, not encrypted.")
     certificate_refresh: float = Field(
         60.0,
         gt=0,

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from schemas.device import Device
 from schemas.identity import content_id
 from schemas.raw_message import Attribute, RawMessage
 from schemas.reading import Feature
@@ -12,11 +11,18 @@ NAME = "thingsboard"
 
 
 def message(
-    device: Device, feature: Feature, body: bytes, received_at: int, *, untimed_id: Callable[[], str]
+    *,
+    tenant: str,
+    device: str,
+    feature: Feature,
+    body: bytes,
+    received_at: int,
+    untimed_id: Callable[[], str],
 ) -> RawMessage:
     """The message that a body is.
 
     Args:
+        tenant: whose device it is.
         device: who sent it.
         feature: by which call.
         body: untouched.
@@ -30,9 +36,9 @@ def message(
     """
     found = read(feature, body)
     return RawMessage(
-        tenant=device.tenant,
+        tenant=tenant,
         dialect=NAME,
-        device=device.device,
+        device=device,
         message_id=content_id(typed(found)) if is_timed(found) else untimed_id(),
         received_at=received_at,
         content_type="application/json",

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from hashlib import sha256
 from typing import Any, Protocol, Self
 
@@ -52,17 +53,28 @@ class DeviceTable:
         return iter(list(self._by_id.values()))
 
     def put(self, device: Device) -> None:
-        """Add a device, or replace what was known about it."""
-        self.remove(device.tenant, device.device)
+        """Add a device, or replace what was known about it.
+
+        Others look meanwhile: there is no moment at which a device that stays is not known.
+        """
+        known = self._by_id.get((device.tenant, device.device))
+        named = _credentials(device)
         self._by_id[device.tenant, device.device] = device
-        for credential in _credentials(device):
+        for credential in named:
             self._by_credential[credential] = device
+        if known is not None:
+            self._end(known, _credentials(known) - named)
 
     def remove(self, tenant: str, device: str) -> None:
         """Forget a device, if it was known."""
         known = self._by_id.pop((tenant, device), None)
-        for credential in _credentials(known) if known else ():
-            if self._by_credential.get(credential) is known:
+        if known is not None:
+            self._end(known, _credentials(known))
+
+    def _end(self, device: Device, credentials: AbstractSet[str]) -> None:
+        """Forget the credentials, as far as they are still this device's."""
+        for credential in credentials:
+            if self._by_credential.get(credential) is device:
                 del self._by_credential[credential]
 
     def by_id(self, tenant: str, device: str) -> Device | None:
@@ -83,8 +95,8 @@ def _enabled(device: Device | None) -> Device | None:
     return device if device is not None and device.enabled else None
 
 
-def _credentials(device: Device) -> list[str]:
-    return [*device.token_sha256s, *("x509:" + digest for digest in device.certificate_sha256s)]
+def _credentials(device: Device) -> set[str]:
+    return {*device.token_sha256s, *("x509:" + digest for digest in device.certificate_sha256s)}
 
 
 class Registry(DeviceTable):

@@ -8,12 +8,16 @@ from schemas.dead_letter import Reason
 from schemas.raw_message import Attribute, RawMessage
 from schemas.reading import EARLIEST_US, LATEST_US, Reading, reading
 
+_NOT_GIVEN = "01/01/01 0:00:00 +00:00"
+"""`default(DateTimeOffset)` in the form of the .NET SDK, `MM/dd/yy H:mm:ss zzz`."""
+
 
 def readings(raw: RawMessage) -> Iterator[Reading]:
     """Quantity is the property's name, sensor the component path; null is no value.
 
     A Telemetry-Source-Time that nobody can read, or that lies beyond what can be stored, is not held against the message,
-    as the service accepts it and an SDK sends the year 1: the time of receipt counts.
+    as the service accepts it: the time of receipt counts. So it does for the year 1, which .NET's SDK sends where it was
+    given no time, and writes like the first instant of 2001.
 
     Raises:
         Unusable: the body is no object.
@@ -22,7 +26,8 @@ def readings(raw: RawMessage) -> Iterator[Reading]:
     body = parsed(raw)
     if not isinstance(body, dict):
         raise Unusable(Reason.MALFORMED, "the telemetry is not an object")
-    sourced = instant(raw.attributes.get(Attribute.SOURCE_TIME, ""))
+    stated = raw.attributes.get(Attribute.SOURCE_TIME, "")
+    sourced = None if stated == _NOT_GIVEN else instant(stated)
     if sourced is None or not EARLIEST_US <= sourced <= LATEST_US:
         sourced = raw.received_at
     component = raw.attributes.get(Attribute.COMPONENT, "")

@@ -13,17 +13,18 @@ from aiocoap.numbers import OptionNumber
 
 from producers.coap.refusal import Refused
 from producers.coap.wire import Block, Datagram
-from producers.metrics import Outcome
+from producers.metrics import GivenUp, Outcome, count_given_up
 
 PER_REMOTE = 2
 TOTAL_BYTES = 64 << 20
 LIFETIME = 93.0
 """MAX_TRANSMIT_WAIT: when the next block has not come by then, it never will."""
 
-_OVERHEAD = 300
+_BODY, _BLOCK = 1000, 100
+"""Bytes that a body and a block cost beside their payload, measured and rounded up."""
 _RESERVED_EXPONENT = 7
 
-_Key = tuple[Hashable, int, tuple[tuple[int, bytes], ...]]
+_Key = tuple[Hashable, bytes]
 
 
 @dataclasses.dataclass(slots=True)
@@ -40,7 +41,8 @@ class Bodies:
     Args:
         max_body: bytes of the largest body.
         clock: seconds that only grow.
-        total: bytes of all bodies under way; beyond it the one goes first that waited longest for its next block.
+        total: bytes of all bodies under way, what it takes to remember them included; beyond it the one goes first that
+            waited longest for its next block.
 
     """
 
@@ -67,7 +69,7 @@ class Bodies:
             self._check_size(len(request.payload))
             return request.payload
         self._expire()
-        key = (remote, *request.cache_key())
+        key = (remote, request.cache_key())
         try:
             self._check(block, request)
             body = self._append(key, block, request.payload)
@@ -87,7 +89,7 @@ class Bodies:
             or (block.more and length < block.size)
         ):
             raise Refused(Code.BAD_REQUEST, Outcome.MALFORMED)
-        self._check_size(max(request.uint(OptionNumber.SIZE1) or 0, block.start + length))
+        self._check_size(max(request.uint(OptionNumber.SIZE1, 4) or 0, block.start + length))
 
     def _check_size(self, size: int) -> None:
         if size > self._max_body:
@@ -101,9 +103,9 @@ class Bodies:
             raise Refused(Code.REQUEST_ENTITY_INCOMPLETE, Outcome.MALFORMED)
         body.blocks.append(payload)
         body.length += len(payload)
-        body.cost += len(payload) + _OVERHEAD
+        body.cost += len(payload) + _BLOCK
         body.touched = self._clock()
-        self._size += len(payload) + _OVERHEAD
+        self._size += len(payload) + _BLOCK
         self._bodies.move_to_end(key)
         return body
 
@@ -111,17 +113,21 @@ class Bodies:
         self._drop(key)
         mine = self._of_remote.setdefault(key[0], [])
         mine.append(key)
-        self._bodies[key] = _Body(touched=self._clock())
+        self._bodies[key] = _Body(touched=self._clock(), cost=_BODY)
+        self._size += _BODY
         while len(mine) > PER_REMOTE:
             self._drop(mine[0])
+            count_given_up(GivenUp.DISPLACED)
 
     def _expire(self) -> None:
         limit = self._clock() - LIFETIME
         while self._bodies:
             oldest, body = next(iter(self._bodies.items()))
-            if body.touched >= limit and self._size <= self._total:
+            late = body.touched < limit
+            if not late and self._size <= self._total:
                 return
             self._drop(oldest)
+            count_given_up(GivenUp.LATE if late else GivenUp.DISPLACED)
 
     def _drop(self, key: _Key) -> None:
         body = self._bodies.pop(key, None)

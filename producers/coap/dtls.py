@@ -11,6 +11,7 @@ from OpenSSL import SSL
 
 from producers.coap.dtls_session import MTU, Session
 from producers.coap.udp import Address, Receive
+from producers.metrics import Dropped, Ending, count_dropped
 
 MAX_STRANGERS = 500
 HANDSHAKE_SECONDS = 20.0
@@ -100,6 +101,7 @@ class DtlsTransport(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: Address) -> None:
         """Give a session its records, and strangers a cookie."""
         if len(data) < _RECORD_HEADER or data[0] not in _CONTENT_TYPES or data[1] != _VERSION:
+            count_dropped(Dropped.MALFORMED)
             return  # not DTLS: keep it from OpenSSL
         known = self._sessions.get(addr) or self._strangers.get(addr)
         if _is_first_hello(data) and (known is None or data[_RANDOM] != known.client_random):
@@ -108,7 +110,9 @@ class DtlsTransport(asyncio.DatagramProtocol):
             if addr in self._sessions:
                 self._sessions.move_to_end(addr)
             known.feed(data, self._loop.time())
-        # Else records of a session that we lost: nothing that we could say would be believed.
+        else:
+            # Records of a session that we lost: nothing that we could say would be believed.
+            count_dropped(Dropped.NO_SESSION)
 
     def transmit(self, datagram: bytes, address: Address) -> None:
         """See `Owner.transmit`."""
@@ -120,7 +124,7 @@ class DtlsTransport(asyncio.DatagramProtocol):
         if self._strangers.pop(session.address, None) is None:
             return
         while len(self._sessions) >= self._max_sessions:
-            next(iter(self._sessions.values())).close("too many sessions")
+            next(iter(self._sessions.values())).close(Ending.DISPLACED, "too many sessions")
         self._sessions[session.address] = session
 
     def received(self, session: Session, data: bytes) -> None:
@@ -138,7 +142,7 @@ class DtlsTransport(asyncio.DatagramProtocol):
         """Tell every device, and close the socket."""
         self._sweeper.cancel()
         for session in [*self._strangers.values(), *self._sessions.values()]:
-            session.close("the server stops")
+            session.close(Ending.STOPPED, "the server stops")
         self._transport.close()
 
     def _greet(self, data: bytes, address: Address) -> None:
@@ -156,12 +160,13 @@ class DtlsTransport(asyncio.DatagramProtocol):
             self._challenge(listener, address)
             return
         except SSL.Error:
+            count_dropped(Dropped.MALFORMED)
             return  # a broken hello; so may be the state of that listener: it is not used again
         for known in (self._strangers.get(address), self._sessions.get(address)):
             if known is not None:
-                known.close("replaced by a new handshake from the same address", notify=False)
+                known.close(Ending.REPLACED, "a new handshake from the same address", notify=False)
         while len(self._strangers) >= self._max_strangers:
-            next(iter(self._strangers.values())).close("too many strangers")
+            next(iter(self._strangers.values())).close(Ending.DISPLACED, "too many strangers")
         session = self._strangers[address] = Session(
             self, listener, address, data[_RANDOM], self._loop.time()
         )
@@ -172,7 +177,7 @@ class DtlsTransport(asyncio.DatagramProtocol):
         try:
             self.transmit(listener.bio_read(MTU), address)
         except SSL.WantReadError:
-            return  # OpenSSL had nothing to say to that
+            count_dropped(Dropped.MALFORMED)  # OpenSSL had nothing to say to that
 
     def _new_listener(self) -> SSL.Connection:
         listener = SSL.Connection(self._context, None)
@@ -191,10 +196,12 @@ class DtlsTransport(asyncio.DatagramProtocol):
             longest_silent = next(iter(self._sessions.values()))
             if now - longest_silent.last_heard < self._idle:
                 break
-            longest_silent.close("silent for too long")
+            longest_silent.close(Ending.SILENT, "silent for too long")
         for session in list(self._strangers.values()):
-            if now - session.began >= (self._stranger if session.is_established else self._handshake):
-                session.close("a stranger for too long")
+            patience = self._stranger if session.is_established else self._handshake
+            if now - session.began >= patience:
+                reason = Ending.STRANGER if session.is_established else Ending.SILENT
+                session.close(reason, "a stranger for too long")
         self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
 
 

@@ -1,6 +1,10 @@
 """What the coaps server accepts in a handshake: DTLS 1.2, any certificate that is in date or none, or a pre-shared key."""
 
-from cryptography.hazmat.primitives.serialization import Encoding
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import InvalidVersion, load_der_x509_certificate
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 
@@ -74,12 +78,15 @@ def _dtls_1_2() -> SSL.Context:
 
 def _identify(context: SSL.Context, certificate: str, private_key: str) -> None:
     try:
+        # Not use_privatekey_file: OpenSSL would ask on the terminal for the password of an encrypted key.
+        key = load_pem_private_key(Path(private_key).read_bytes(), password=None)
         context.use_certificate_chain_file(certificate)
-        context.use_privatekey_file(private_key)
+        context.use_privatekey(key)  # type: ignore[arg-type]  # a key that signs nothing is an error of OpenSSL's
         context.check_privatekey()
-    except SSL.Error as error:
+    except (SSL.Error, OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        why = reason(error) if isinstance(error, SSL.Error) else str(error)
         raise ValueError(
-            f"cannot use certificate {certificate!r} with private key {private_key!r}: {reason(error)}"
+            f"cannot use certificate {certificate!r} with private key {private_key!r}: {why}"
         ) from error
 
 
@@ -96,14 +103,22 @@ def _verify(connection: SSL.Connection, _: crypto.X509, error: int, __: int, ___
 
 def proof(connection: SSL.Connection) -> Proof:
     """What a completed handshake proved."""
-    certificate = connection.get_peer_certificate(as_cryptography=True)
+    certificate = connection.get_peer_certificate()
     noted = connection.get_app_data()
     if certificate is None:
         return Proof(device=noted if isinstance(noted, str) else None)
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    vouched = noted is not _NO_AUTHORITY and len(names) == 1
-    device = names[0].value if vouched else None
-    return Proof(certificate.public_bytes(Encoding.DER), device if isinstance(device, str) else None)
+    der = crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
+    return Proof(der, None if noted is _NO_AUTHORITY else common_name(der))
+
+
+def common_name(der: bytes) -> str | None:
+    """The one common name in a certificate's subject; None where there is none, several, or one that nobody can read."""
+    try:
+        names = load_der_x509_certificate(der).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except (ValueError, InvalidVersion):
+        return None  # OpenSSL takes more than can be read: text in the wrong encoding, for one
+    name = names[0].value if len(names) == 1 else None
+    return name if isinstance(name, str) else None
 
 
 def reason(error: SSL.Error) -> str:

@@ -11,6 +11,7 @@ from OpenSSL import SSL
 from producers.coap.dtls_context import proof, reason
 from producers.coap.remote import NOTHING
 from producers.coap.udp import Address
+from producers.metrics import Ending, count_ended
 
 MTU = 1280
 """Bytes of the largest datagram that we send: what every IPv6 path carries."""
@@ -75,7 +76,7 @@ class Session:
         try:
             self._connection.send(datagram)
         except SSL.Error as error:
-            self.close(f"cannot send: {reason(error)}")
+            self.close(Ending.BROKEN, f"cannot send: {reason(error)}")
             return
         self._flush()
 
@@ -99,15 +100,16 @@ class Session:
             self._flush()
             self._arm()
         except SSL.ZeroReturnError:
-            self.close("closed by the device")
+            self.close(Ending.CLOSED, "closed by the device")
         except SSL.Error as error:
-            self.close(reason(error), notify=False)
+            self.close(Ending.BROKEN, reason(error), notify=False)
 
-    def close(self, why: str, *, notify: bool = True) -> None:
+    def close(self, ending: Ending, why: str, *, notify: bool = True) -> None:
         """End the session, and tell the other end; closing twice is harmless."""
         connection, self._connection = self._connection, None
         if connection is None:
             return
+        count_ended(ending, established=self.is_established)
         self._disarm()
         if notify and self.is_established:
             with contextlib.suppress(SSL.Error):  # it is over either way
@@ -120,7 +122,11 @@ class Session:
             connection.do_handshake()
         finally:
             self._drain(connection)  # the next flight, or the alert that says why not
-        self.proof = proof(connection)
+        try:
+            self.proof = proof(connection)
+        except Exception as error:  # noqa: BLE001 - anybody can make a certificate: whatever it does, it ends here
+            self.close(Ending.BROKEN, f"cannot read the certificate: {error!r}", notify=False)
+            return
         self.is_established = True
         self._disarm()
 
@@ -161,7 +167,7 @@ class Session:
         try:
             self._connection.DTLSv1_handle_timeout()
         except SSL.Error as error:
-            self.close(f"no answer in the handshake: {reason(error)}", notify=False)
+            self.close(Ending.SILENT, f"no answer in the handshake: {reason(error)}", notify=False)
             return
         self._flush()
         self._arm()

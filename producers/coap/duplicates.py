@@ -40,7 +40,7 @@ class Duplicates:
     def __len__(self) -> int:
         return sum(len(each.answers) for each in self._slices)
 
-    def seen(self, remote: Hashable, message_id: int, datagram: bytes) -> bytes | None:
+    def seen(self, remote: Hashable, message_id: int, fingerprint: bytes) -> bytes | None:
         """What was answered to this message, b"" as long as that is nothing; None if it is new, and seen from now on.
 
         A Message ID that comes back with other bytes belongs to a device that restarted: a new message.
@@ -48,19 +48,19 @@ class Duplicates:
         now = self._clock()
         while self._slices and now - self._slices[0].began >= LIFETIME:
             self._slices.popleft()
-        key, fingerprint = hash((remote, message_id)), _fingerprint(datagram)
+        key = hash((remote, message_id))
         known = self._find(key)
         if known is not None:
             found = known[key]
             if found.startswith(fingerprint):
-                return found[_FINGERPRINT_BYTES:]
+                return found[len(fingerprint) :]
             del known[key]
         self._newest(now)[key] = fingerprint
         return None
 
-    def answered(self, remote: Hashable, message_id: int, datagram: bytes, answer: bytes) -> None:
+    def answered(self, remote: Hashable, message_id: int, fingerprint: bytes, answer: bytes) -> None:
         """What a retransmission of this message gets from now on, if it is still remembered."""
-        key, fingerprint = hash((remote, message_id)), _fingerprint(datagram)
+        key = hash((remote, message_id))
         known = self._find(key)
         if known is not None and known[key].startswith(fingerprint):
             known[key] = fingerprint + answer
@@ -82,6 +82,9 @@ class Duplicates:
         return newest.answers
 
 
-def _fingerprint(datagram: bytes) -> bytes:
-    """Python's hash of bytes is keyed per process: nobody outside can aim at a collision."""
+def fingerprint(datagram: bytes) -> bytes:
+    """What identifies the bytes of a message, in eight of them.
+
+    Python's hash of bytes is keyed per process: nobody outside can aim at a collision.
+    """
     return hash(datagram).to_bytes(_FINGERPRINT_BYTES, "big", signed=True)

@@ -23,10 +23,11 @@ from aiocoap import Code, Message
 from aiocoap.numbers import OptionNumber
 from aiocoap.numbers import types as aiocoap_types
 
-from producers.coap.duplicates import Duplicates
+from producers.coap.duplicates import Duplicates, fingerprint
 from producers.coap.exchanges import Exchanges
 from producers.coap.remote import Remote
 from producers.coap.wire import HEADER, VERSION, Datagram, Malformed, Type, decode
+from producers.metrics import Dropped, count_dropped
 
 PIGGYBACK_TIMEOUT = 0.5
 """Seconds until a confirmable request gets an empty acknowledgement, its answer to follow: ThingsBoard's value."""
@@ -71,10 +72,12 @@ class MessageLayer:
     def receive(self, remote: Remote, data: bytes) -> None:
         """Take a datagram from a transport. Never raises, whatever the bytes are."""
         if len(data) < HEADER or data[0] >> 6 != VERSION:
+            count_dropped(Dropped.MALFORMED)
             return  # RFC 7252, section 3: silently
         try:
             message = decode(data)
         except Malformed:
+            count_dropped(Dropped.MALFORMED)
             if Type(data[0] >> 4 & 3) is Type.CON:
                 remote.send(_bare(_RESET, data[2:4]))
             return
@@ -98,12 +101,14 @@ class MessageLayer:
     def _take(self, remote: Remote, request: Datagram, data: bytes) -> None:
         if self._closing:
             return  # a retransmission finds our successor
-        told = self._duplicates.seen(remote.key, request.message_id, data)
+        mark = fingerprint(data)
+        told = self._duplicates.seen(remote.key, request.message_id, mark)
         if told is not None:
+            count_dropped(Dropped.DUPLICATE)
             if request.type is Type.CON and told:
                 remote.send(_acknowledgement(request, told))
             return
-        exchange = _Exchange(self, remote, request, data)
+        exchange = _Exchange(self, remote, request, mark)
         task = asyncio.create_task(self._handler(request, remote))
         self._running.add(task)
         if request.type is Type.CON:
@@ -111,9 +116,9 @@ class MessageLayer:
         task.add_done_callback(self._running.discard)
         task.add_done_callback(exchange.finish)
 
-    def acknowledge(self, remote: Remote, request: Datagram, data: bytes, answer: bytes) -> None:
+    def acknowledge(self, remote: Remote, request: Datagram, mark: bytes, answer: bytes) -> None:
         """Say and remember what a request gets with its acknowledgement: a code, and what follows the token."""
-        self._duplicates.answered(remote.key, request.message_id, data, answer)
+        self._duplicates.answered(remote.key, request.message_id, mark, answer)
         remote.send(_acknowledgement(request, answer))
 
     def separate(self, remote: Remote, response: Message, *, reliable: bool) -> None:
@@ -129,15 +134,15 @@ class MessageLayer:
 
 
 class _Exchange:
-    """One request on its way to its answer."""
+    """One request on its way to its answer. Of the datagram it keeps what tells it from others, not its bytes."""
 
-    __slots__ = ("_data", "_layer", "_remote", "_request", "_timer", "_unacknowledged")
+    __slots__ = ("_layer", "_mark", "_remote", "_request", "_timer", "_unacknowledged")
 
-    def __init__(self, layer: MessageLayer, remote: Remote, request: Datagram, data: bytes) -> None:
+    def __init__(self, layer: MessageLayer, remote: Remote, request: Datagram, mark: bytes) -> None:
         self._layer = layer
         self._remote = remote
         self._request = request
-        self._data = data
+        self._mark = mark
         self._unacknowledged = request.type is Type.CON
         self._timer: asyncio.TimerHandle | None = None
 
@@ -169,12 +174,12 @@ class _Exchange:
 
     def _unwanted(self, response: Message) -> bool:
         """RFC 7967: the client named the classes of responses that it does not want to hear."""
-        unwanted = self._request.uint(OptionNumber.NO_RESPONSE) or 0
+        unwanted = self._request.uint(OptionNumber.NO_RESPONSE, 1) or 0
         return bool(unwanted & 1 << response.code.class_ - 1)
 
     def _acknowledge(self, answer: bytes = _EMPTY) -> None:
         self._unacknowledged = False
-        self._layer.acknowledge(self._remote, self._request, self._data, answer)
+        self._layer.acknowledge(self._remote, self._request, self._mark, answer)
 
 
 def _after_token(response: Message) -> bytes:

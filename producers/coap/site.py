@@ -23,17 +23,18 @@ from schemas.raw_message import RawMessage
 MAX_WAITING = 10_000
 """Requests that may wait for Kafka at once; the publisher bounds their bytes, this what we keep beside them."""
 
-_UNDERSTOOD = frozenset(
-    {
-        OptionNumber.URI_HOST,
-        OptionNumber.URI_PORT,
-        OptionNumber.URI_PATH,
-        OptionNumber.URI_QUERY,
-        OptionNumber.ACCEPT,
-        OptionNumber.BLOCK1,
-        OptionNumber.BLOCK2,
-    }
-)
+_UNDERSTOOD: Mapping[int, range] = {
+    OptionNumber.URI_HOST: range(1, 256),
+    OptionNumber.URI_PORT: range(3),
+    OptionNumber.URI_PATH: range(256),
+    OptionNumber.URI_QUERY: range(256),
+    OptionNumber.ACCEPT: range(3),
+    OptionNumber.BLOCK1: range(4),
+    OptionNumber.BLOCK2: range(4),
+}
+"""The critical options, and how many bytes each may have (RFC 7252, section 5.10; RFC 7959, section 2.1)."""
+
+_REPEATABLE = frozenset({OptionNumber.URI_PATH, OptionNumber.URI_QUERY})
 _PROXY = frozenset({OptionNumber.PROXY_URI, OptionNumber.PROXY_SCHEME})
 _CRITICAL = 1
 
@@ -154,10 +155,14 @@ class Site:
 
 
 def _refuse_options(request: Datagram) -> None:
-    for number, _ in request.options:
-        if number & _CRITICAL and number not in _UNDERSTOOD:
+    """Of a length that it cannot have, or once too often, an option is like one that nobody knows (5.4.3, 5.4.5)."""
+    previous = None
+    for number, value in request.options:
+        repeated = number == previous and number not in _REPEATABLE
+        if number & _CRITICAL and (repeated or len(value) not in _UNDERSTOOD.get(number, ())):
             code = Code.PROXYING_NOT_SUPPORTED if number in _PROXY else Code.BAD_OPTION
             raise Refused(code, Outcome.MALFORMED)
+        previous = number
 
 
 def _path(request: Datagram) -> tuple[str, ...]:

@@ -50,10 +50,14 @@ class ThingsBoard:
 
     def read(self, device: Device, arrival: Arrival) -> RawMessage:
         """See `Dialect.read`."""
-        feature = Feature(_addressed(arrival.path)[1])
         try:
             return message(
-                device, feature, arrival.body, arrival.received_at, untimed_id=lambda: _exchange(arrival)
+                tenant=device.tenant,
+                device=device.device,
+                feature=Feature(_addressed(arrival.path)[1]),
+                body=arrival.body,
+                received_at=arrival.received_at,
+                untimed_id=lambda: _exchange(arrival),
             )
         except NotTelemetry as error:
             raise Refused(Code.BAD_REQUEST, Outcome.MALFORMED) from error

@@ -9,6 +9,7 @@ Upstream changes that would remove this module: `ExtensibleIntEnum._missing_` wi
 
 from dataclasses import dataclass
 from enum import IntEnum
+from hashlib import blake2b
 
 from aiocoap.numbers import OptionNumber
 
@@ -16,15 +17,20 @@ VERSION = 1
 HEADER = 4
 LONGEST_TOKEN = 8
 PAYLOAD_MARKER = 0xFF
+MOST_OPTIONS = 64
+LONGEST_OPTIONS = 4096
+"""Bytes of all options together. A device sends a dozen options, and 2 KB where a proxy's address is among them; without
+a bound one request could keep megabytes for as long as Kafka takes."""
 
 _REQUEST, _RESPONSES = 0, (2, 4, 5)
 _BYTE, _TWO_BYTES, _RESERVED = 13, 14, 15
 _NO_CACHE_KEY_MASK, _NO_CACHE_KEY, _UNSAFE = 0x1E, 0x1C, 0x02
+_KEY_BYTES = 16
 _OF_ONE_BLOCK = frozenset({OptionNumber.BLOCK1, OptionNumber.BLOCK2, OptionNumber.OBSERVE})
 
 
 class Malformed(ValueError):
-    """The bytes are no CoAP message."""
+    """The bytes are no CoAP message, or one with more options than anybody needs."""
 
 
 class Type(IntEnum):
@@ -75,25 +81,26 @@ class Datagram:
         """Every value of an option, in order."""
         return [value for found, value in self.options if found == number]
 
-    def uint(self, number: int) -> int | None:
-        """The first value of an option that holds an unsigned integer."""
+    def uint(self, number: int, longest: int) -> int | None:
+        """The first value of an option that holds an unsigned integer; one of more bytes is passed over (RFC 7252, 5.4.3)."""
         values = self.values(number)
-        return int.from_bytes(values[0], "big") if values else None
+        return int.from_bytes(values[0], "big") if values and len(values[0]) <= longest else None
 
     @property
     def block1(self) -> Block | None:
         """Which part of its body the request carries; None when it carries it whole."""
-        value = self.uint(OptionNumber.BLOCK1)
+        value = self.uint(OptionNumber.BLOCK1, 3)
         return None if value is None else Block(value >> 4, bool(value & 8), value & 7)
 
-    def cache_key(self) -> tuple[int, tuple[tuple[int, bytes], ...]]:
-        """What all the blocks of one body have in common (RFC 7959, section 2.5; Request-Tag of RFC 9175)."""
-        return self.code, tuple(
-            (number, value)
-            for number, value in self.options
-            if number not in _OF_ONE_BLOCK
-            and (number & _UNSAFE or number & _NO_CACHE_KEY_MASK != _NO_CACHE_KEY)
-        )
+    def cache_key(self) -> bytes:
+        """A hash of what all the blocks of one body have in common (RFC 7959, section 2.5; Request-Tag of RFC 9175)."""
+        common = blake2b(bytes((self.code,)), digest_size=_KEY_BYTES)
+        for number, value in self.options:
+            if number not in _OF_ONE_BLOCK and (
+                number & _UNSAFE or number & _NO_CACHE_KEY_MASK != _NO_CACHE_KEY
+            ):
+                common.update(number.to_bytes(4, "big") + len(value).to_bytes(4, "big") + value)
+        return common.digest()
 
 
 def decode(data: bytes) -> Datagram:
@@ -124,7 +131,7 @@ def decode(data: bytes) -> Datagram:
 
 def _options(data: bytes, position: int) -> tuple[tuple[tuple[int, bytes], ...], bytes]:
     options: list[tuple[int, bytes]] = []
-    number = 0
+    number, begin = 0, position
     while position < len(data):
         first = data[position]
         position += 1
@@ -132,11 +139,15 @@ def _options(data: bytes, position: int) -> tuple[tuple[tuple[int, bytes], ...],
             if position == len(data):
                 raise Malformed("a payload marker without payload")
             return tuple(options), data[position:]
+        if len(options) == MOST_OPTIONS:
+            raise Malformed("too many options")
         delta, position = _extended(data, position, first >> 4)
         length, position = _extended(data, position, first & 0x0F)
         number += delta
         if position + length > len(data):
             raise Malformed("an option that is longer than the message")
+        if position + length - begin > LONGEST_OPTIONS:
+            raise Malformed("options that are too long")
         options.append((number, data[position : position + length]))
         position += length
     return tuple(options), b""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 from aiohttp import web
 
-from producers.http.dialect import Dialect, Door, json_body, printable
+from producers.http.dialect import Dialect, Door, Speaker, json_body, printable
 from producers.http.refusal import Refusal
 from schemas.raw_message import Attribute, RawMessage
 
@@ -41,26 +41,30 @@ def scoped(message_id: str, component: str) -> str:
     return f"{component}\t{message_id}" if component else message_id
 
 
-async def _accept(request: web.Request, door: Door) -> Sequence[RawMessage]:
+async def _admit(request: web.Request, door: Door) -> Speaker:
     tenant = await door.tenants.of(request.headers, DIALECT.name)
     _check_version(request.query.get("api-version", ""))
-    message_id = printable(request.headers, "Message-Id")
-    if not message_id:
+    if not printable(request.headers, "Message-Id"):
         raise Refusal(400, "Message-Id is missing, or not printable text.", code="InvalidArgument")
-    twin, component = request.match_info["id"], request.match_info.get("path", "")
-    _check_registered(door, tenant, twin, component)
+    twin = request.match_info["id"]
+    _check_registered(door, tenant, twin, request.match_info.get("path", ""))
+    return Speaker(tenant=tenant, device=twin)
+
+
+async def _read(request: web.Request, speaker: Speaker) -> Sequence[RawMessage]:
     body = await json_body(request)
     _check_content(body)
     attributes = {
         name: value for name, header in _ATTRIBUTES.items() if (value := printable(request.headers, header))
     }
+    component = request.match_info.get("path", "")
     if component:
         attributes[Attribute.COMPONENT] = component
     message = RawMessage(
-        tenant=tenant,
+        tenant=speaker.tenant,
         dialect=DIALECT.name,
-        device=twin,
-        message_id=scoped(message_id, component),
+        device=speaker.device,
+        message_id=scoped(printable(request.headers, "Message-Id"), component),
         received_at=time.time_ns() // 1000,
         content_type="application/json",
         attributes=attributes,
@@ -136,7 +140,8 @@ DIALECT = Dialect(
     name="digital_twins",
     prefixes=("/digitaltwins",),
     paths=("/digitaltwins/{id}/telemetry", "/digitaltwins/{id}/components/{path}/telemetry"),
-    accept=_accept,
+    admit=_admit,
+    read=_read,
     success=_success,
     refuse=_refuse,
 )

@@ -11,7 +11,7 @@ from uuid import uuid4
 import msgspec
 from aiohttp import web
 
-from producers.http.dialect import Dialect, Door, json_body, printable
+from producers.http.dialect import Dialect, Door, Speaker, json_body, printable
 from producers.http.refusal import Refusal
 from schemas.graph import SENSOR_TYPES
 from schemas.identity import content_id
@@ -163,8 +163,11 @@ def _facts(item: Item, moment: int | None, event: Any) -> tuple[object, ...]:
     """What makes a reading this reading. A sensor without an id is called by its type, in any case.
 
     Of an event everything counts, also what Microsoft does not document: who held the badge may be told in any property.
+    So does where it happened, which becomes a part of the event's reading.
     """
     sensor_type = item.sensor_type.lower()
+    if event is not None and item.location_hint:
+        event = event | {"locationHint": item.location_hint}
     return (
         (item.sensor_id or sensor_type).lower(),
         sensor_type,
@@ -200,12 +203,14 @@ def _microseconds(timestamp: str | None) -> int | None:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
-async def _accept(request: web.Request, door: Door) -> Sequence[RawMessage]:
-    tenant = await door.tenants.of(request.headers, DIALECT.name)
-    body = await json_body(request)
+async def _admit(request: web.Request, door: Door) -> Speaker:
+    return Speaker(tenant=await door.tenants.of(request.headers, DIALECT.name), device="")
+
+
+async def _read(request: web.Request, speaker: Speaker) -> Sequence[RawMessage]:
     return messages(
-        body,
-        tenant=tenant,
+        await json_body(request),
+        tenant=speaker.tenant,
         received_at=time.time_ns() // 1000,
         nonce=printable(request.headers, "client-request-id") or uuid4().hex,
     )
@@ -260,7 +265,8 @@ DIALECT = Dialect(
     name="graph",
     prefixes=("/beta", "/v1.0"),
     paths=(_PATH,),
-    accept=_accept,
+    admit=_admit,
+    read=_read,
     success=_success,
     refuse=_refuse,
 )

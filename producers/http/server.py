@@ -5,7 +5,7 @@ import math
 import ssl
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from importlib.resources import files
 from pathlib import Path
@@ -35,7 +35,6 @@ from runtime.process import until_told_to_stop
 from runtime.publisher import Publisher, PublishError, TooLarge
 from runtime.registry import Devices, Registry
 from runtime.settings import HealthSettings, KafkaSettings, LogSettings
-from schemas.raw_message import RawMessage
 
 log = structlog.get_logger()
 
@@ -96,15 +95,22 @@ def _verifier(app: web.Application, settings: HttpSettings) -> Verifier | None:
 
 
 def _endpoint(dialect: Dialect, door: Door, limits: Limits, outbox: Outbox, patience: float) -> Handler:
-    """The one order of events in every dialect: understand, limit, publish, count, answer."""
+    """The one order of events in every dialect: admit, limit, read, publish, count, answer.
+
+    A device that is over its limit must not cost the reading of its body; only where the body names the devices it does.
+    """
 
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
             async with asyncio.timeout(patience):
-                messages = await dialect.accept(request, door)
+                speaker = await dialect.admit(request, door)
+                if speaker.device:
+                    _limit(limits, speaker.tenant, {speaker.device: 1})
+                messages = await dialect.read(request, speaker)
         except TimeoutError as error:
             raise Refusal(408, "The body did not come in time.") from error
-        _limit(messages, limits)
+        if not speaker.device:
+            _limit(limits, speaker.tenant, Counter(message.device for message in messages))
         await outbox.put(messages)
         count(dialect.name, Outcome.ACCEPTED, len(messages))
         return dialect.success(request)
@@ -112,13 +118,12 @@ def _endpoint(dialect: Dialect, door: Door, limits: Limits, outbox: Outbox, pati
     return handle
 
 
-def _limit(messages: Sequence[RawMessage], limits: Limits) -> None:
+def _limit(limits: Limits, tenant: str, devices: Mapping[str, int]) -> None:
     """Refuse the request as a whole when one device, or their tenant, is over its rate."""
-    if messages:
-        wait = limits.take_all(messages[0].tenant, Counter(message.device for message in messages))
-        if wait > 0:
-            seconds = str(math.ceil(wait))
-            raise Refusal(429, "Too many messages; try again later.", headers={"Retry-After": seconds})
+    wait = limits.take_all(tenant, devices)
+    if wait > 0:
+        seconds = str(math.ceil(wait))
+        raise Refusal(429, "Too many messages; try again later.", headers={"Retry-After": seconds})
 
 
 async def _document(_: web.Request) -> web.Response:
@@ -243,6 +248,7 @@ async def listening(
         keepalive_timeout=patience,  # from the first byte on, also where no request ever comes
         lingering_time=LINGER,
         max_headers=HEADERS,
+        auto_decompress=False,  # see `producers.http.dialect.whole_body`
     )
     await runner.setup()
     try:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from producers.http.dialect import Dialect, Door
+from producers.http.dialect import Dialect, Door, Speaker, whole_body
 from producers.http.refusal import Refusal
 from producers.thingsboard import NAME, message
 from schemas.raw_message import RawMessage
@@ -14,29 +14,32 @@ from schemas.reading import Feature
 from schemas.thingsboard import NotTelemetry
 
 
-async def _accept(request: web.Request, door: Door) -> Sequence[RawMessage]:
+async def _admit(request: web.Request, door: Door) -> Speaker:
+    device = door.devices.by_token(request.match_info["token"])
+    if device is None:
+        raise Refusal(401, "Nobody has this access token.")
+    return Speaker(tenant=device.tenant, device=device.device)
+
+
+async def _read(request: web.Request, speaker: Speaker) -> Sequence[RawMessage]:
     """Whatever media type it claims to be: ThingsBoard never looks at it.
 
     HTTP has no retransmissions that a server could see. So a body that does not name its times is a new message each time:
     equal readings later are new readings, and a client that repeats after an error may be stored twice, as with ThingsBoard.
     """
-    device = door.devices.by_token(request.match_info["token"])
-    if device is None:
-        raise Refusal(401, "Nobody has this access token.")
-    body = await _body(request)
-    feature = Feature(request.path.rpartition("/")[2])
+    body = await whole_body(request)
     try:
-        received_at = time.time_ns() // 1000
-        return [message(device, feature, body, received_at, untimed_id=lambda: secrets.token_hex(16))]
+        found = message(
+            tenant=speaker.tenant,
+            device=speaker.device,
+            feature=Feature(request.path.rpartition("/")[2]),
+            body=body,
+            received_at=time.time_ns() // 1000,
+            untimed_id=lambda: secrets.token_hex(16),
+        )
     except NotTelemetry as error:
         raise Refusal(400, str(error)) from error
-
-
-async def _body(request: web.Request) -> bytes:
-    try:
-        return await request.read()
-    except (web.RequestPayloadError, ConnectionError) as error:
-        raise Refusal(400, "The body ended early, or does not fit its Content-Encoding.") from error
+    return [found]
 
 
 def _success(_: web.Request) -> web.Response:
@@ -52,7 +55,8 @@ DIALECT = Dialect(
     name=NAME,
     prefixes=("/api/v1",),
     paths=tuple(f"/api/v1/{{token}}/{feature}" for feature in Feature),
-    accept=_accept,
+    admit=_admit,
+    read=_read,
     success=_success,
     refuse=_refuse,
 )

@@ -1,8 +1,10 @@
 """The OpenAPI document is one, says what the code does, and is kept to under any request."""
 
 import asyncio
+import gzip
 import threading
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -18,11 +20,20 @@ from schemathesis import checks as known
 from producers.http import digital_twins, graph
 from producers.http.server import application
 from producers.settings import EdgeSettings, HttpSettings
+from runtime.publisher import Undelivered
 from runtime.registry import DeviceTable
 from schemas.graph import SENSOR_TYPES
-from tests.support.edge import TOKEN, edge
+from schemas.raw_message import RawMessage
+from tests.support.edge import DEVICE_TOKEN, TOKEN, edge
 from tests.support.fakes import MemoryOutbox
 
+LARGEST = 2000
+ENCODINGS: Mapping[str, Callable[[bytes], bytes]] = {
+    "identity": bytes,
+    "gzip": gzip.compress,
+    "deflate": zlib.compress,
+}
+UNLUCKY = b"unlucky"
 TEXT = files("producers.http").joinpath("openapi.yaml").read_text()
 DOCUMENT = yaml.safe_load(TEXT)
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
@@ -90,6 +101,17 @@ def test_every_version_is_named():
     )
 
 
+class Unsteady(MemoryOutbox):
+    """Does not take what is marked."""
+
+    async def put(self, messages: Iterable[RawMessage]) -> None:
+        """See `producers.outbox.Outbox.put`."""
+        kept = list(messages)
+        if any(UNLUCKY in message.body for message in kept):
+            raise Undelivered("the broker did not answer")
+        await super().put(kept)
+
+
 @pytest.fixture(name="url", scope="module")
 def _url() -> Iterator[str]:
     """Where an edge listens, from a thread of its own: schemathesis calls it without a loop."""
@@ -97,7 +119,7 @@ def _url() -> Iterator[str]:
     found: list[Any] = []
 
     async def serve() -> None:
-        async with edge(MemoryOutbox()) as served:
+        async with edge(Unsteady(), max_body_bytes=LARGEST) as served:
             found.extend((str(served.url.origin()), asyncio.get_running_loop()))
             listening.set()
             await done.wait()
@@ -121,8 +143,38 @@ def _session() -> Iterator[requests.Session]:
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_every_answer_is_described(case: schemathesis.Case, url: str, session: requests.Session):
     """Whatever fits or breaks the document gets an answer that the document describes, and never a 500."""
-    if case.path_parameters and "id" in case.path_parameters and len(str(case.path_parameters["id"])) % 2:
+    given = case.path_parameters or {}
+    if len(str(given.get("id", ""))) % 2:
         case.path_parameters |= {"id": "myTwinId", "path": "thermostat1"}
+    if len(str(given.get("token", ""))) % 2:
+        case.path_parameters |= {"token": DEVICE_TOKEN}
     case.call_and_validate(
         base_url=url, session=session, headers={"Authorization": f"Bearer {TOKEN}"}, checks=CHECKS
     )
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip", "deflate"])
+@pytest.mark.parametrize("feature", ["telemetry", "attributes"])
+@pytest.mark.parametrize(
+    ("token", "body", "status"),
+    [
+        (DEVICE_TOKEN, b'{"a": 1}', 200),
+        (DEVICE_TOKEN, b"no JSON", 400),
+        ("nobody", b'{"a": 1}', 401),
+        (DEVICE_TOKEN, b'{"a": "%b"}' % (b"x" * LARGEST), 413),
+        (DEVICE_TOKEN, b'{"a": "%b"}' % UNLUCKY, 503),
+    ],
+)
+def test_answers_of_the_device_api(*, url, session, feature, encoding, token, body, status):
+    """What a device hears is described, whatever it hears, and whether or not it compresses."""
+    sent = requests.Request(
+        "POST",
+        f"{url}/api/v1/{token}/{feature}",
+        data=ENCODINGS[encoding](body),
+        headers={"Content-Encoding": encoding, "Content-Type": "application/json"},
+    )
+    answer = session.send(sent.prepare())
+    assert answer.status_code == status
+    SCHEMA[f"/api/v1/{{token}}/{feature}"]["POST"].validate_response(answer)
+    described = DOCUMENT["components"]["parameters"]["ContentEncoding"]["schema"]["enum"]
+    assert set(described) == set(ENCODINGS)

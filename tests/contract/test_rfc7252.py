@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
-from aiocoap import Code
+from aiocoap import Code, Message
 from aiocoap.numbers.optionnumbers import OptionNumber
+from aiocoap.optiontypes import OpaqueOption
 
 from runtime.publisher import Undelivered
 from tests.support.coap import ACK, CON, NON, RST, TELEMETRY, HeldOutbox, MemoryRemote, acknowledge, request
@@ -24,6 +25,15 @@ def with_option(number: int, value: bytes = b"x", **more: Any) -> bytes:
     header = bytes([min(delta, 13) << 4 | len(value)]) if delta < 269 else bytes([0xE0 | len(value)])
     extended = b"" if delta < 13 else bytes([delta - 13]) if delta < 269 else (delta - 269).to_bytes(2, "big")
     return data + header + extended + value + b"\xff" + BODY
+
+
+def options(*more: tuple[int, bytes]) -> bytes:
+    """A good request with more options, their values as they are."""
+    message = Message(code=Code.POST, payload=BODY, uri_path=TELEMETRY)
+    for number, value in more:
+        message.opt.add_option(OpaqueOption(OptionNumber(number), value))
+    message.mid, message.mtype, message.token = 1, CON, b"t"
+    return message.encode()
 
 
 def raw(first: int, code: int, rest: bytes = b"", mid: bytes = b"\x12\x34") -> bytes:
@@ -207,10 +217,41 @@ async def test_unknown_critical_option(number):
     assert talk.bodies == []
 
 
-@pytest.mark.parametrize("options", [{"if_match": [b"e"]}, {"if_none_match": True}])
-async def test_precondition(options):
+@pytest.mark.parametrize("number", [3, 7, 17, 23, 27])
+async def test_repeated_option(number):
+    """5.4.5: the second of a critical option that may come once is one that nobody knows: 4.02, and nothing is stored."""
+    talk = conversation()
+    assert (await talk.ask(options((number, b"\1"), (number, b"\1")))).code == Code.BAD_OPTION
+    assert talk.bodies == []
+
+
+@pytest.mark.parametrize(
+    ("number", "length"),
+    [(3, 0), (3, 256), (7, 3), (11, 256), (15, 256), (17, 3), (23, 4), (27, 4)],
+)
+async def test_critical_option_of_a_wrong_length(number, length):
+    """5.4.3: a critical option of a length that it cannot have is one that nobody knows: 4.02, and nothing is stored."""
+    talk = conversation()
+    assert (await talk.ask(options((number, b"\0" * length)))).code == Code.BAD_OPTION
+    assert talk.bodies == []
+
+
+@pytest.mark.parametrize(("number", "length"), [(3, 255), (7, 0), (7, 2), (17, 2), (23, 0), (23, 3)])
+async def test_critical_option_of_a_strange_length(number, length):
+    """5.10: the longest and the shortest value that an option may have are taken."""
+    assert (await conversation().ask(options((number, b"\0" * length)))).code == CREATED
+
+
+@pytest.mark.parametrize(("number", "value"), [(60, b"\1" * 5), (258, b"\0\0\x1a")])
+async def test_elective_option_of_a_wrong_length(number, value):
+    """5.4.3: an elective option of a length that it cannot have is passed over."""
+    assert (await conversation().ask(options((number, value)))).code == CREATED
+
+
+@pytest.mark.parametrize("given", [{"if_match": [b"e"]}, {"if_none_match": True}])
+async def test_precondition(given):
     """5.10.8: a precondition that cannot be checked is not passed over."""
-    assert (await conversation().ask(request(BODY, **options))).code == Code.BAD_OPTION
+    assert (await conversation().ask(request(BODY, **given))).code == Code.BAD_OPTION
 
 
 async def test_unknown_critical_option_of_a_non_confirmable():
@@ -233,11 +274,11 @@ async def test_proxy(number):
 
 
 @pytest.mark.parametrize(
-    "options", [{"content_format": 50}, {"accept": 50}, {"content_format": 60}, {"uri_host": "h"}]
+    "given", [{"content_format": 50}, {"accept": 50}, {"content_format": 60}, {"uri_host": "h"}]
 )
-async def test_options_of_every_client(options):
+async def test_options_of_every_client(given):
     """5.10: what clients send along does not matter; ThingsBoard never looks at the format either."""
-    assert (await conversation().ask(request(BODY, **options))).code == CREATED
+    assert (await conversation().ask(request(BODY, **given))).code == CREATED
 
 
 async def test_path_that_is_no_text():

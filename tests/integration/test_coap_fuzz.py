@@ -8,15 +8,18 @@ from pathlib import Path
 
 import pytest
 import uvloop
+from cryptography.x509 import load_der_x509_certificate
+from OpenSSL import SSL
 
 from headrace.stack.pki import Pki, ensure_pki
 from producers.coap.server import Ports, serving
 from producers.settings import CoapSettings, EdgeSettings
 from tests.support.coap import CON, NON, Peer, answer, der, fleet, peer, request
-from tests.support.dtls import Device, device
+from tests.support.dtls import Device, certified, device, presenting
 from tests.support.fakes import MemoryOutbox
 
 DATAGRAMS = 20_000
+CERTIFICATES = 1000
 STRANGERS = 1000
 """Twice as many as may be in the middle of a handshake: the half of them fills the table."""
 GROWTH = 5 << 20
@@ -45,6 +48,8 @@ async def edge(pki: Pki) -> AsyncIterator[Ports]:
         dtls_port=0,
         certificate=str(pki.certificate("server")),
         private_key=str(pki.private_key("server")),
+        authorities=str(pki.authority),
+        tenant="acme",
     )
     async with serving(MemoryOutbox(), fleet(der(pki)), settings, EdgeSettings()) as ports:
         yield ports
@@ -170,6 +175,60 @@ async def alive(established: Device) -> None:
     while found.token != b"alive":
         found = answer(await established.read())
     assert found.code.dotted == "2.01"
+
+
+@pytest.mark.usefixtures("quiet")
+def test_mutated_certificates(pki, tmp_path):
+    """Mutated certificates that our authority signed all the same raise nothing, and devices still get in."""
+
+    async def scenario(ports: Ports) -> None:
+        chance, shaken = random.Random(2029), 0
+        for number in range(CERTIFICATES):
+            shown = presenting(strange_certificate(chance, pki), pki, tmp_path / str(number))
+            with contextlib.suppress(SSL.Error):  # the client itself, or the edge, does not take it
+                async with device(ports.coaps, shown) as this:
+                    shaken += 1
+                    await alive(this)
+        assert shaken > CERTIFICATES // 4
+        async with device(ports.coaps, pki) as late:
+            assert (await late.ask(request(BODY))).code.dotted == "2.01"
+
+    uvloop.run(against(scenario, pki))
+
+
+def strange_certificate(chance: random.Random, pki: Pki) -> bytes:
+    """The device's certificate with some bytes changed, mostly of its subject, and signed again."""
+    certificate = load_der_x509_certificate(der(pki))
+    changed, subject = bytearray(certificate.tbs_certificate_bytes), certificate.subject.public_bytes()
+    begin = changed.find(subject)
+    for _ in range(chance.randint(1, 3)):
+        everywhere = chance.randrange(4) == 0
+        position = chance.randrange(len(changed)) if everywhere else begin + chance.randrange(len(subject))
+        changed[position] = chance.choice([0x0C, 0x13, 0x14, 0x1C, 0x1E, 0xFF, chance.randrange(256)])
+    return certified(bytes(changed), pki)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_mutated_flights(pki):
+    """Mutated flights with a certificate raise nothing, and devices still get in."""
+
+    async def scenario(ports: Ports) -> None:
+        chance = random.Random(2030)
+        for _ in range(CERTIFICATES):
+            async with peer(ports.coaps) as socket:
+                this = Device(socket, pki)
+                for datagram in await this.cookie():
+                    socket.send(datagram)
+                while not (flight := this.output()):
+                    await this.hear()
+                    with contextlib.suppress(SSL.WantReadError):
+                        this.connection.do_handshake()
+                for datagram in flight:
+                    socket.send(mutated(chance, datagram))
+        async with device(ports.coaps, pki) as late:
+            assert (await late.ask(request(BODY))).code.dotted == "2.01"
+
+    uvloop.run(against(scenario, pki))
 
 
 @pytest.mark.usefixtures("quiet")

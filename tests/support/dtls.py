@@ -2,15 +2,24 @@
 
 import asyncio
 import contextlib
+import shutil
+import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 from aiocoap import Message
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
 
-from headrace.stack.pki import Pki
+from headrace.stack.pki import DEVICE, Pki
 from producers.coap.dtls_session import datagrams
 from tests.support.coap import Peer, answer, peer
+
+_UTF8_STRING, _TELETEX_STRING, _BIT_STRING, _SEQUENCE = 0x0C, 0x14, 0x03, 0x30
+_ECDSA_WITH_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
 
 
 class Device:
@@ -122,3 +131,33 @@ async def device(port: int, pki: Pki | None = None) -> AsyncIterator[Device]:
         this = Device(socket, pki)
         await this.shake_hands()
         yield this
+
+
+def presenting(certificate: bytes, pki: Pki, folder: Path) -> Pki:
+    """A PKI whose device holds its key, but shows this certificate (DER)."""
+    folder.mkdir(exist_ok=True)
+    mine = Pki(folder)
+    mine.certificate("device").write_text(ssl.DER_cert_to_PEM_cert(certificate))
+    shutil.copy(pki.private_key("device"), mine.private_key("device"))
+    return mine
+
+
+def unreadable_name(certificate: bytes, name: str = DEVICE) -> bytes:
+    """The certificate (DER), its common name a TeletexString of bytes that are no text."""
+    text = name.encode()
+    return certificate.replace(
+        bytes([_UTF8_STRING, len(text)]) + text, bytes([_TELETEX_STRING, len(text)]) + b"\xff" * len(text), 1
+    )
+
+
+def certified(content: bytes, pki: Pki) -> bytes:
+    """A certificate (DER) of that content (TBSCertificate), whatever it is, signed by the authority."""
+    key = load_pem_private_key(pki.private_key("ca").read_bytes(), password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    signature = b"\0" + key.sign(content, ec.ECDSA(hashes.SHA256()))
+    return _tagged(_SEQUENCE, content + _ECDSA_WITH_SHA256 + _tagged(_BIT_STRING, signature))
+
+
+def _tagged(tag: int, content: bytes) -> bytes:
+    length = len(content)
+    return bytes([tag]) + (bytes([length]) if length < 128 else b"\x82" + length.to_bytes(2, "big")) + content

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from aiohttp import ClientSession
@@ -22,8 +23,14 @@ from tests.support.raw import record
 TOKEN = "dummy-token"
 TOKENS = {TOKEN: "contoso", "fabrikam-token": "fabrikam"}
 
+DEVICE_TOKEN = "device-token"
 DEVICES = (
-    Device(tenant="contoso", device="myTwinId", components=["thermostat1"]),
+    Device(
+        tenant="contoso",
+        device="myTwinId",
+        components=["thermostat1"],
+        token_sha256s=[sha256(DEVICE_TOKEN.encode()).hexdigest()],
+    ),
     Device(tenant="contoso", device="my Twin/1é", components=["thermostat1"]),
 )
 

@@ -71,6 +71,48 @@ def test_a_newer_entry_replaces_the_older():
     assert (1, "roof") == (len(table), table.by_token("s3cret").place)
 
 
+def test_a_device_is_known_while_its_entry_is_replaced():
+    """At no step of a change is a device unknown by what it keeps: those who look run in another thread."""
+    table, seen = DeviceTable([boiler()]), []
+
+    class Watched(dict):
+        """Looks for the device after each step."""
+
+        def __setitem__(self, *item) -> None:
+            """Add, then look."""
+            super().__setitem__(*item)
+            look()
+
+        def __delitem__(self, name) -> None:
+            """Take out, then look."""
+            super().__delitem__(name)
+            look()
+
+        def pop(self, *arguments):
+            """Take out, then look."""
+            found = super().pop(*arguments)
+            look()
+            return found
+
+    def look() -> None:
+        seen.append((table.by_id("acme", "boiler-7"), table.by_token("s3cret")))
+
+    table._by_id, table._by_credential = Watched(table._by_id), Watched(table._by_credential)
+    table.put(boiler(place="roof", certificate_sha256s=[]))
+
+    assert table.by_certificate(CERTIFICATE) is None
+    assert len(seen) > 2
+    assert None not in [device for pair in seen for device in pair]
+
+
+def test_the_same_entry_again_changes_nothing():
+    """An entry that is put again leaves its device with all of its credentials."""
+    device = boiler()
+    table = DeviceTable([device, device])
+
+    assert [device] * 2 == [table.by_token("s3cret"), table.by_certificate(CERTIFICATE)]
+
+
 def test_a_credential_that_was_taken_away_is_forgotten():
     """An entry without the former token ends that token."""
     table = DeviceTable([boiler(), boiler(token_sha256s=[])])

@@ -1,8 +1,10 @@
 """What lenient JSON is, and what it is not."""
 
+import tracemalloc
+
 import pytest
 
-from schemas.lenient_json import NotJson, Number, parse
+from schemas.lenient_json import LONGEST, NotJson, Number, parse
 
 
 @pytest.mark.parametrize(
@@ -94,8 +96,29 @@ def test_depth():
 
 @pytest.mark.parametrize("piece", [b"/*", b"#", b'"', b"\\", b"[", b"{a:", b" ", b"a", b"'\\", b"1"])
 def test_time_grows_with_length(piece):
-    """Hundreds of kilobytes of anything are judged at once: the test's own time limit is the proof."""
+    """As much of anything as is read is judged at once: the test's own time limit is the proof."""
     try:
-        parse(piece * 200_000)
+        parse(piece * (LONGEST // len(piece)))
     except NotJson:
         return
+
+
+@pytest.mark.parametrize("piece", [b"x", b"\\n", b"\\u00e9"])
+@pytest.mark.parametrize("mark", [b"'", b'"'])
+def test_memory_of_a_long_text(mark, piece):
+    """A long string takes a few times its length to be read, in either kind of quotes, escaped or not."""
+    body = mark + piece * ((LONGEST - 2) // len(piece)) + mark
+    tracemalloc.start()
+    try:
+        parse(body)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 16 * LONGEST
+
+
+def test_length():
+    """What is longer than any device writes by hand is not read leniently."""
+    assert parse(b"[" + b" " * (LONGEST - 2) + b"]") == []
+    with pytest.raises(NotJson, match="beyond"):
+        parse(b"[" + b" " * (LONGEST - 1) + b"]")

@@ -45,13 +45,30 @@ def test_the_source_time_counts():
 
 
 @pytest.mark.parametrize(
-    "attributes", [{}, {"source_time": "noon"}, {"source_time": ""}, {"source_time": "0001-01-01T00:00:00Z"}]
+    "attributes",
+    [
+        {},
+        {"source_time": "noon"},
+        {"source_time": ""},
+        {"source_time": "0001-01-01T00:00:00Z"},
+        pytest.param(
+            {"source_time": "01/01/01 0:00:00 +00:00"}, id="what .NET sends where it was given none"
+        ),
+    ],
 )
 def test_without_a_source_time_that_of_receipt_counts(attributes):
     """A source time that is missing, that nobody can read or that cannot be stored is not held against the message."""
     (reading,) = of({"n": 1}, **attributes)
 
     assert LOGGED_AT * 1000 == reading.measured_at
+
+
+@pytest.mark.parametrize("time", ["2001-01-01T00:00:00Z", "01/01/01 0:00:01 +00:00"])
+def test_a_source_time_of_2001_counts(time):
+    """A time beside the one that .NET sends for none is a time."""
+    (reading,) = of({"n": 1}, source_time=time)
+
+    assert 978_307_200 == reading.measured_at // 1_000_000 // 10 * 10
 
 
 @pytest.mark.parametrize("body", [[], 5, "text", None, b"null"])

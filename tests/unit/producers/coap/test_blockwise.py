@@ -1,5 +1,7 @@
 """Bodies put together from blocks."""
 
+import os
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -8,7 +10,9 @@ from aiocoap import Code
 from producers.coap.blockwise import LIFETIME, Bodies
 from producers.coap.refusal import Refused
 from producers.coap.wire import Datagram, decode
+from producers.metrics import BODIES_GIVEN_UP
 from tests.support.coap import request
+from tests.support.counts import counts
 
 
 class Clock:
@@ -99,28 +103,51 @@ def test_too_large(datagram):
 
 def test_life_time():
     """A body whose next block does not come is forgotten."""
+    lost = counts(BODIES_GIVEN_UP)
     clock = Clock()
     bodies = Bodies(100, clock)
     bodies.feed("a", block(0, b"x" * 16))
     clock.now = LIFETIME + 1
     assert refusal(bodies, block(1, b"", more=False)).code == Code.REQUEST_ENTITY_INCOMPLETE
     assert len(bodies) == 0
+    assert lost() == {("late",): 1}
 
 
 def test_bodies_of_one_remote():
     """One remote has two bodies under way; a third one takes the place of the oldest."""
+    lost = counts(BODIES_GIVEN_UP)
     bodies = Bodies(100, Clock())
     for name in ("one", "two", "three"):
         bodies.feed("a", block(0, b"x" * 16, path=[name]))
     assert len(bodies) == 2
     assert refusal(bodies, block(1, b"", path=["one"], more=False)).code == Code.REQUEST_ENTITY_INCOMPLETE
     assert bodies.feed("a", block(1, b"", path=["three"], more=False)) == b"x" * 16
+    assert lost() == {("displaced",): 1}
 
 
 def test_bytes_in_total():
     """All bodies together are bounded; the one that waited longest goes first."""
-    bodies = Bodies(100, Clock(), total=700)
+    lost = counts(BODIES_GIVEN_UP)
+    bodies = Bodies(100, Clock(), total=3000)
     for remote in ("a", "b", "c", "d"):
         bodies.feed(remote, block(0, b"x" * 16))
     assert len(bodies) == 3
     assert refusal(bodies, block(1, b"", more=False), "a").code == Code.REQUEST_ENTITY_INCOMPLETE
+    assert lost() == {("displaced",): 2}
+
+
+@pytest.mark.parametrize("blocks", [1, 50])
+def test_bytes_that_are_counted(blocks):
+    """What is kept of bodies under way is no more than what is counted, however long their options are."""
+    bodies = Bodies(10_000, Clock(), total=1 << 17)
+    tracemalloc.start()
+    try:
+        for _ in range(200):
+            address, tag, long = os.urandom(32), [os.urandom(8)], [os.urandom(3000)]
+            for number in range(blocks):
+                bodies.feed(address, block(number, b"x" * 16, request_tag=tag, if_match=long))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(bodies) > 10
+    assert kept < 1 << 17

@@ -2,22 +2,34 @@
 
 import asyncio
 import contextlib
+import random
+import warnings
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509 import load_der_x509_certificate
 from OpenSSL import SSL
 
-from headrace.stack.pki import Pki, ensure_pki
-from producers.coap import dtls
+from headrace.stack.pki import DEVICE, Pki, ensure_pki
+from producers.coap import dtls, dtls_session
 from producers.coap.dtls import DtlsTransport
-from producers.coap.dtls_context import server_context
+from producers.coap.dtls_context import common_name, server_context
 from producers.coap.dtls_session import MTU, datagrams
-from producers.coap.remote import NOTHING, Remote
+from producers.coap.pre_shared_keys import PreSharedKeys
+from producers.coap.remote import NOTHING, Proof, Remote
 from producers.coap.udp import bound_socket
+from producers.metrics import DROPPED, DTLS_ENDED
 from tests.support.coap import der, peer
-from tests.support.dtls import Device, device
+from tests.support.counts import Counts, counts
+from tests.support.dtls import Device, device, presenting, unreadable_name
 from tests.support.processes import until
 
 Serve = Callable[..., contextlib.AbstractAsyncContextManager[tuple[DtlsTransport, int]]]
@@ -48,6 +60,12 @@ class Ear:
 def ear() -> Ear:
     """What is behind the transport."""
     return Ear()
+
+
+@pytest.fixture
+def ended() -> Counts:
+    """The sessions and handshakes that ended during the test, by why."""
+    return counts(DTLS_ENDED)
 
 
 @pytest.fixture
@@ -94,6 +112,46 @@ async def test_no_certificate(serve, ear):
     assert ear.heard[0][0].proof == NOTHING
 
 
+async def test_certificate_without_a_readable_name(serve, ear, pki, tmp_path):
+    """A certificate whose common name is no text is as good as one that has no name: its fingerprint counts."""
+    strange = unreadable_name(der(pki, "device"))
+    async with serve() as (_, port), device(port, presenting(strange, pki, tmp_path)) as this:
+        assert await echo(this) == b"hello"
+    assert ear.heard[0][0].proof == Proof(strange, None)
+
+
+def test_unreadable_name_of_an_authority(pki):
+    """A name that nobody can read is none, whoever vouches for it."""
+    assert (common_name(der(pki)), common_name(unreadable_name(der(pki)))) == (DEVICE, None)
+
+
+def test_mutated_certificates(pki):
+    """Whatever a certificate holds has a common name or none."""
+    chance, whole = random.Random(7252), der(pki)
+    begin = whole.find(load_der_x509_certificate(whole).subject.public_bytes())
+    for number in range(10_000):
+        changed = bytearray(whole)
+        for _ in range(chance.randint(1, 3)):
+            position = chance.randrange(begin, begin + 40) if number % 2 else chance.randrange(len(whole))
+            changed[position] = chance.randrange(256)
+        with warnings.catch_warnings(
+            action="ignore"
+        ):  # cryptography's, about what will not be taken some day
+            assert isinstance(common_name(bytes(changed)), str | None)
+
+
+async def test_certificate_that_breaks_what_reads_it(serve, pki, monkeypatch, ended):
+    """Whatever goes wrong with a certificate ends its session, and nothing else."""
+    async with serve(handshake=3600.0) as (transport, port), peer(port) as socket:
+        monkeypatch.setattr(dtls_session, "proof", Mock(side_effect=LookupError))
+        await Device(socket, pki).shake_hands()
+        await until(lambda: transport.strangers == 0)
+        monkeypatch.undo()
+        async with device(port, pki) as late:
+            assert await echo(late) == b"hello"
+    assert ended()["handshake", "broken"] == 1
+
+
 async def test_strangers_cost_no_memory(serve):
     """A ClientHello without a cookie gets a shorter answer, and leaves nothing behind."""
     async with serve() as (transport, port):
@@ -114,7 +172,7 @@ async def test_cookie_of_another_address(serve):
         assert transport.strangers == 0
 
 
-async def test_restarted_device(serve, ear, pki):
+async def test_restarted_device(serve, ear, pki, ended):
     """A device that restarts on its old address replaces its session; the two are different endpoints."""
     async with serve() as (transport, port), peer(port) as socket:
         for _ in range(2):
@@ -125,6 +183,7 @@ async def test_restarted_device(serve, ear, pki):
     first, second = (remote for remote, _ in ear.heard)
     assert first.key != second.key
     assert first.endpoint != second.endpoint
+    assert ended()["session", "replaced"] == 1
 
 
 async def test_forged_restart(serve, pki):
@@ -191,7 +250,38 @@ async def test_garbage_in_a_session(serve, pki):
         assert transport.sessions == 1
 
 
-async def test_too_many_sessions(serve, pki):
+async def test_datagrams_that_lead_nowhere_are_counted(serve):
+    """What is no DTLS, and a record of no session, count as dropped."""
+    dropped = counts(DROPPED)
+    async with serve() as (_, port), peer(port) as socket:
+        lost, broken_hello = b"\x17\xfe\xfd" + bytes(20), b"\x16\xfe\xfd" + bytes(10) + b"\1hello"
+        for datagram in (b"not DTLS at all", lost, broken_hello):
+            socket.send(datagram)
+        await until(lambda: sum(dropped().values()) == 3)
+    assert dropped() == {("malformed",): 2, ("no_session",): 1}
+
+
+async def test_wrong_key_is_counted(ear, tmp_path, monkeypatch, ended):
+    """A handshake with a wrong pre-shared key counts as one that did not come to its end."""
+    monkeypatch.setattr(dtls, "_SWEEP_SECONDS", 0.01)
+    file = tmp_path / "keys"
+    file.touch(0o600)
+    file.write_text(f"{DEVICE}:{b'the right key 12'.hex()}\n")
+    keys = PreSharedKeys(file)
+    keys.refresh()
+    transport = DtlsTransport(server_context("", "", keys=keys), ear.receive, max_sessions=1, handshake=0.2)
+    sock = bound_socket("127.0.0.1", 0)
+    await asyncio.get_running_loop().create_datagram_endpoint(lambda: transport, sock=sock)
+    async with peer(sock.getsockname()[1]) as socket:
+        this = Device(socket, key=(DEVICE, b"a wrong key 1234"))
+        handshake = asyncio.create_task(this.shake_hands())
+        await until(lambda: sum(ended().values()) == 1)
+        handshake.cancel()
+    transport.close()
+    assert ended() in ({("handshake", "silent"): 1}, {("handshake", "broken"): 1})
+
+
+async def test_too_many_sessions(serve, pki, ended):
     """Beyond the bound the session that was silent longest is ended, and told so."""
     async with serve(max_sessions=2) as (transport, port), contextlib.AsyncExitStack() as stack:
         first, second, third = [await stack.enter_async_context(device(port, pki)) for _ in range(3)]
@@ -201,9 +291,10 @@ async def test_too_many_sessions(serve, pki):
             await second.read()
         assert await echo(first) == await echo(third) == b"hello"
         assert transport.sessions == 2
+    assert ended()["session", "displaced"] == 1
 
 
-async def test_too_many_strangers(serve):
+async def test_too_many_strangers(serve, ended):
     """Beyond the bound the oldest handshake is given up: newcomers always get a turn."""
     async with serve(max_strangers=2) as (transport, port), contextlib.AsyncExitStack() as stack:
         for _ in range(4):
@@ -214,6 +305,7 @@ async def test_too_many_strangers(serve):
         assert transport.strangers == 2
         last = await stack.enter_async_context(device(port))
         assert await echo(last) == b"hello"
+    assert ended()["handshake", "displaced"] == 3
 
 
 async def test_strangers_do_not_displace_devices(serve, ear, pki):
@@ -231,7 +323,7 @@ async def test_strangers_do_not_displace_devices(serve, ear, pki):
         assert await echo(known) == b"hello"
 
 
-async def test_session_of_a_stranger(serve, ear, pki, monkeypatch):
+async def test_session_of_a_stranger(serve, ear, pki, monkeypatch, ended):
     """A session in which nothing is said that a device may say is ended after a while, and told so; others go on."""
     monkeypatch.setattr(dtls, "_SWEEP_SECONDS", 0.01)
     async with (
@@ -246,9 +338,10 @@ async def test_session_of_a_stranger(serve, ear, pki, monkeypatch):
             await stranger.read()
         assert (transport.sessions, transport.strangers) == (1, 0)
         assert await echo(known) == b"hello"
+    assert ended()["session", "stranger"] == 1
 
 
-async def test_idle_session(serve, pki, monkeypatch):
+async def test_idle_session(serve, pki, monkeypatch, ended):
     """A session that is silent for too long is ended, and told so."""
     monkeypatch.setattr(dtls, "_SWEEP_SECONDS", 0.01)
     async with serve(idle=0.0) as (transport, port), device(port, pki) as this:
@@ -256,9 +349,10 @@ async def test_idle_session(serve, pki, monkeypatch):
         with pytest.raises(SSL.ZeroReturnError):
             await this.read()
         assert transport.sessions == 0
+    assert ended() == {("session", "silent"): 1}
 
 
-async def test_handshake_that_does_not_end(serve, monkeypatch):
+async def test_handshake_that_does_not_end(serve, monkeypatch, ended):
     """A handshake that takes too long is given up."""
     monkeypatch.setattr(dtls, "_SWEEP_SECONDS", 0.01)
     async with serve(handshake=0.0) as (transport, port), peer(port) as socket:
@@ -266,6 +360,7 @@ async def test_handshake_that_does_not_end(serve, monkeypatch):
             socket.send(datagram)
         await asyncio.wait_for(socket.mail.get(), 10)
         await until(lambda: transport.strangers == 0)
+    assert ended() == {("handshake", "silent"): 1}
 
 
 async def test_lost_flight(serve, pki):
@@ -284,16 +379,17 @@ async def test_lost_flight(serve, pki):
         assert await echo(this) == b"hello"
 
 
-async def test_goodbye_of_the_device(serve, pki):
+async def test_goodbye_of_the_device(serve, pki, ended):
     """A session that the device ends is forgotten."""
     async with serve() as (transport, port), device(port, pki) as this:
         await echo(this)
         assert transport.sessions == 1
         this.say_goodbye()
         await until(lambda: transport.sessions == 0)
+    assert ended() == {("session", "closed"): 1}
 
 
-async def test_stop(serve, ear, pki):
+async def test_stop(serve, ear, pki, ended):
     """At the end every device is told goodbye; what is sent to a session afterwards is dropped."""
     async with serve() as (transport, port), device(port, pki) as this:
         await echo(this)
@@ -301,6 +397,7 @@ async def test_stop(serve, ear, pki):
         ear.heard[0][0].send(b"too late")
         with pytest.raises(SSL.ZeroReturnError):
             await this.read()
+    assert ended() == {("session", "stopped"): 1}
 
 
 def test_datagrams_end_with_records():
@@ -319,3 +416,26 @@ def test_key_of_another_certificate(pki):
     """A private key that does not belong to the certificate is refused before anything listens."""
     with pytest.raises(ValueError, match="mismatch"):
         server_context(str(pki.certificate("server")), str(pki.private_key("device")))
+
+
+def test_encrypted_key(pki, tmp_path):
+    """An encrypted key is refused with its name, and no question is asked on the terminal."""
+    key = load_pem_private_key(pki.private_key("server").read_bytes(), password=None)
+    encrypted = tmp_path / "server.key"
+    encrypted.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    )
+    with pytest.raises(ValueError, match=r"server\.key.*encrypted"):
+        server_context(str(pki.certificate("server")), str(encrypted))
+
+
+@pytest.mark.parametrize(
+    "content", [None, "no key", "-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n"]
+)
+def test_unusable_key(pki, tmp_path, content):
+    """A key that is not there, or is none, is refused in the same words."""
+    key = tmp_path / "server.key"
+    if content is not None:
+        key.write_text(content)
+    with pytest.raises(ValueError, match=r"cannot use certificate .* with private key"):
+        server_context(str(pki.certificate("server")), str(key))

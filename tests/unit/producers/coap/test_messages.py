@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import tracemalloc
 
 import pytest
 from aiocoap import Code, Message
@@ -10,7 +11,9 @@ from producers.coap.exchanges import Exchanges
 from producers.coap.messages import MessageLayer
 from producers.coap.remote import Remote
 from producers.coap.wire import Datagram
+from producers.metrics import DROPPED
 from tests.support.coap import ACK, CON, NON, RST, MemoryRemote, acknowledge, request
+from tests.support.counts import counts
 from tests.support.processes import until
 
 
@@ -228,3 +231,27 @@ async def test_close_is_patient_for_a_while_only():
     await layer.close(0)
     await asyncio.sleep(0)
     assert remote.mail.empty()
+
+
+async def test_what_a_waiting_request_keeps():
+    """A request that waits for its answer keeps its payload once, and not the datagram beside it."""
+    layer, remote, size, number = MessageLayer(Handler(held=True)), MemoryRemote(), 60_000, 100
+    tracemalloc.start()
+    try:
+        for mid in range(number):
+            layer.receive(remote, request(b"x" * size, mid=mid))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert number * size < kept < 1.5 * number * size
+    await layer.close(0)
+
+
+async def test_what_becomes_no_request_is_counted():
+    """What is no message, and what comes again, count as dropped."""
+    dropped = counts(DROPPED)
+    layer, remote = MessageLayer(Handler()), MemoryRemote()
+    for datagram in (b"", b"\x40\x02\x12", b"\x40\x02\x12\x34\xff", request(), request(), request()):
+        layer.receive(remote, datagram)
+    await layer.close(10)
+    assert dropped() == {("malformed",): 3, ("duplicate",): 2}

@@ -7,7 +7,7 @@ import pytest
 from aiocoap import Code
 from aiocoap.numbers import OptionNumber
 
-from producers.coap.wire import Block, Malformed, Type, decode
+from producers.coap.wire import LONGEST_OPTIONS, MOST_OPTIONS, Block, Malformed, Type, decode
 from tests.support.coap import NON, TELEMETRY, request
 
 RECORDED = bytes.fromhex(
@@ -21,7 +21,7 @@ def test_recorded_datagram():
     message = decode(RECORDED)
     assert (message.type, message.code, message.message_id, message.token) == (Type.CON, 2, 0xE649, b"\x01")
     assert message.values(OptionNumber.URI_PATH) == [segment.encode() for segment in TELEMETRY]
-    assert message.uint(OptionNumber.CONTENT_FORMAT) == 50
+    assert message.uint(OptionNumber.CONTENT_FORMAT, 2) == 50
     assert message.payload == b'{"temperature":42,"humidity":73}'
     assert message.is_request
 
@@ -35,8 +35,8 @@ def test_what_aiocoap_writes():
     assert message.type is Type.NON
     assert message.token == b"12345678"
     assert message.values(OptionNumber.URI_PATH) == [b"a", long_segment.encode()]
-    assert message.uint(OptionNumber.NO_RESPONSE) == 26
-    assert message.uint(OptionNumber.SIZE1) == 70_000
+    assert message.uint(OptionNumber.NO_RESPONSE, 1) == 26
+    assert message.uint(OptionNumber.SIZE1, 4) == 70_000
 
 
 def test_block_option():
@@ -98,3 +98,18 @@ def test_nothing_is_remembered_of_option_numbers():
         decode(bytes.fromhex("40020001e0") + (number - 269).to_bytes(2, "big"))
     assert (sys.getsizeof(OptionNumber._value2member_map_), len(OptionNumber._value2member_map_)) == before
     assert Code.POST.is_request()
+
+
+def test_options_in_number():
+    """A message may have 64 options; one with more is none."""
+    assert len(decode(RECORDED[:5] + b"\x00" * MOST_OPTIONS).options) == MOST_OPTIONS
+    with pytest.raises(Malformed):
+        decode(RECORDED[:5] + b"\x00" * (MOST_OPTIONS + 1))
+
+
+def test_options_in_bytes():
+    """A message may have four kilobytes of options; one with more is none."""
+    header = 3  # of an option this long
+    assert decode(request(b"x", path=[], if_match=[b"e" * (LONGEST_OPTIONS - header)])).payload == b"x"
+    with pytest.raises(Malformed):
+        decode(request(b"x", path=[], if_match=[b"e" * (LONGEST_OPTIONS - header + 1)]))

@@ -103,6 +103,29 @@ def test_each_fact_counts(change: dict[str, Any]):
     assert ids(ITEM | change) != ids(ITEM)
 
 
+def test_a_badge_event_is_one_places():
+    """A badge event in one place is not that in another at the same time; no hint and an empty one are the same."""
+    badge = {"deviceId": "d", "sensorType": "badge", "timestamp": "2021-03-31T09:36:05Z"}
+    badge |= {"eventValue": {"eventType": "badgeIn", "user": {"email": "a@x"}}}
+    north, south, nowhere, plain = (
+        ids(badge | hint) for hint in ({"locationHint": "N"}, {"locationhint": "S"}, {"locationHint": ""}, {})
+    )
+    assert north != south
+    assert plain not in (north, south)
+    assert nowhere == plain
+
+
+def test_a_hint_without_an_event_changes_nothing():
+    """What is no part of the reading makes no other message."""
+    item = {
+        "deviceId": "d",
+        "sensorType": "heartbeat",
+        "boolValue": True,
+        "timestamp": "2021-03-31T09:36:05Z",
+    }
+    assert ids(item) == ids(item | {"locationHint": "N"})
+
+
 def test_a_badge_event_is_one_persons():
     """A badge event of one user is not that of another at the same time."""
     badge = {"deviceId": "d", "sensorType": "badge", "timestamp": "2021-03-31T09:36:05Z"}

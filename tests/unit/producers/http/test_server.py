@@ -19,7 +19,7 @@ from producers.metrics import Outcome
 from producers.settings import ROLES, HttpSettings
 from runtime.publisher import Broken, Overloaded, PublishError, TooLarge, Undelivered
 from schemas.topics import RAW_TOPICS
-from tests.support.edge import Edge, edge
+from tests.support.edge import DEVICE_TOKEN, Edge, edge
 from tests.support.fakes import MemoryOutbox
 from tests.support.issuer import AUDIENCES, ISSUER, KeyServer, key_file, token
 from tests.support.processes import until
@@ -30,7 +30,7 @@ GRAPH = json.dumps({"telemetry": [ITEM, ITEM | {"deviceId": "e"}]}).encode()
 
 
 async def send(
-    served: Edge, dialect: str, body: bytes | None = None, **headers: str
+    served: Edge, dialect: str, body: bytes | AsyncIterator[bytes] | None = None, **headers: str
 ) -> aiohttp.ClientResponse:
     """Telemetry that is well, but for what the test changes."""
     if dialect == "graph":
@@ -159,18 +159,49 @@ async def test_the_inflated_size_is_what_is_limited(dialect: str):
     assert difference(before, counted()) == {(dialect, "too_large"): 1}
 
 
-@pytest.mark.parametrize("body", [b"not gzip", gzip.compress(GRAPH)[:-30]])
-async def test_broken_compression_is_the_clients_error(body: bytes):
-    """A body that does not inflate, or not to its end, is refused with 400."""
-    async with edge(MemoryOutbox()) as served:
-        answer = await send(served, "graph", body, Content_Encoding="gzip")
-    assert answer.status == 400
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("gzip", b""),
+        ("gzip", b"not gzip"),
+        ("gzip", gzip.compress(GRAPH)[:-30]),
+        ("gzip", gzip.compress(GRAPH) + b"more"),
+        ("deflate", b""),
+        ("deflate", b"{}"),
+        ("deflate", zlib.compress(GRAPH)[:-30]),
+    ],
+)
+async def test_broken_compression_is_the_clients_error(
+    encoding: str, body: bytes, caplog: pytest.LogCaptureFixture
+):
+    """A body that does not inflate, or not to its end, is refused with 400 at once, however it came, and not logged."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield body
+
+    async with edge(MemoryOutbox()) as served, asyncio.timeout(5):
+        for sent in (body, pieces()):
+            answer = await send(served, "graph", sent, Content_Encoding=encoding)
+            assert (answer.status, answer.content_type) == (400, "application/json")
+    assert caplog.text == ""
 
 
-async def test_deflate_is_taken_too():
-    """The other compression that HTTP always had is inflated as well."""
+async def test_an_unknown_compression_is_named():
+    """A body that is packed in another way is refused in the dialect's words."""
     async with edge(MemoryOutbox()) as served:
-        answer = await send(served, "graph", zlib.compress(GRAPH), Content_Encoding="deflate")
+        answer = await send(served, "graph", GRAPH, Content_Encoding="br")
+        error = (await answer.json())["error"]
+    assert (answer.status, error["code"]) == (415, "UnsupportedMediaType")
+    assert "gzip" in error["message"]
+
+
+@pytest.mark.parametrize("window", [zlib.MAX_WBITS, -zlib.MAX_WBITS])
+async def test_deflate_is_taken_too(window: int):
+    """The other compression that HTTP always had is inflated as well, with its header or without."""
+    packing = zlib.compressobj(wbits=window)
+    packed = packing.compress(GRAPH) + packing.flush()
+    async with edge(MemoryOutbox()) as served:
+        answer = await send(served, "graph", packed, Content_Encoding="deflate")
     assert answer.status == 204
 
 
@@ -256,6 +287,25 @@ async def test_a_refused_batch_costs_its_other_devices_nothing():
         ]
     assert statuses == [204, 429, 204]
     assert [message.device for message in outbox.messages] == ["d", "f", "e"]
+
+
+@pytest.mark.parametrize(
+    "path", [f"/api/v1/{DEVICE_TOKEN}/telemetry", "/digitaltwins/myTwinId/telemetry?api-version=2023-10-31"]
+)
+async def test_a_device_over_its_limit_costs_no_body(path: str):
+    """Where the device is known before the body, 429 comes before it; and a body that is no telemetry counts as well."""
+    headers = AUTHORISED | {"Message-Id": "m-1"}
+    never = asyncio.Event()
+
+    async def stalled() -> AsyncIterator[bytes]:
+        yield b"{"
+        await never.wait()
+
+    async with edge(MemoryOutbox(), limits={"*": TenantLimits(device="1:3600")}) as served:
+        async with served.client.post(path, data=b"no JSON", headers=headers) as answer:
+            assert answer.status == 400
+        async with served.client.post(path, data=stalled(), headers=headers) as answer:
+            assert answer.status == 429
 
 
 async def test_a_tenant_without_limits_of_its_own_has_everybodys():
@@ -350,7 +400,6 @@ def test_roles_that_are_not_named_are_the_vendors():
         b"POST /beta?s3cret HTTP/9.9",
         b"s3cret",
         b"POST /s3cret HTTP/1.1\r\nAuthorization: Bearer s3cret" + b"3" * 9000,
-        b"POST /s3cret HTTP/1.1\r\nContent-Encoding: br",
     ],
 )
 async def test_what_is_no_http_is_counted_and_not_logged(

@@ -26,7 +26,9 @@ TELEMETRY = f"/api/v1/{TOKEN}/telemetry"
 async def client(outbox: MemoryOutbox, *, rate: str = "", **settings: Any) -> AsyncIterator[TestClient]:
     """A client of an edge with one device."""
     limits = EdgeSettings(limits={ANYBODY: TenantLimits(device=rate)}, retry_after=7)
-    async with TestClient(TestServer(application(outbox, fleet(), HttpSettings(**settings), limits))) as it:
+    server = TestServer(application(outbox, fleet(), HttpSettings(**settings), limits))
+    await server.start_server(auto_decompress=False)
+    async with TestClient(server) as it:
         yield it
 
 
