@@ -37,12 +37,10 @@ class Scanner:
     """
 
     def __init__(self, kafka: KafkaSettings) -> None:
-        self._options = kafka.librdkafka() | {
+        self._options = kafka.consuming(queued_bytes=16 << 20) | {
             "group.id": "headrace-scan-unused",
-            "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "error",
-            "queued.max.messages.kbytes": 16_384,
         }
 
     def __enter__(self) -> Self:

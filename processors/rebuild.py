@@ -27,6 +27,9 @@ ANSWER_SECONDS = 60
 STEP_SECONDS = 0.2
 """How soon a rebuild notices that nobody wants it any more."""
 
+QUEUED_BYTES = 16 << 20
+"""Of blocks that are fetched ahead."""
+
 T = TypeVar("T")
 
 
@@ -174,13 +177,8 @@ class _Rebuild:
     @contextlib.contextmanager
     def _consumer(self, **options: Any) -> Iterator[Consumer]:
         consumer = Consumer(
-            self.kafka.librdkafka()
-            | {
-                "group.id": "headrace-rebuild-unused",
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-                "queued.max.messages.kbytes": 16 << 10,
-            }
+            self.kafka.consuming(queued_bytes=QUEUED_BYTES)
+            | {"group.id": "headrace-rebuild-unused", "auto.offset.reset": "earliest"}
             | options
         )
         try:

@@ -68,6 +68,15 @@ class KafkaSettings(Section, env_prefix="HEADRACE_KAFKA__"):
             options["ssl.ca.location"] = self.ca_location
         return options
 
+    def consuming(self, *, queued_bytes: int) -> dict[str, Any]:
+        """The same for a consumer that commits what it is told to, and fetches about so many bytes ahead."""
+        return self.librdkafka() | {
+            "enable.auto.commit": False,
+            "queued.max.messages.kbytes": queued_bytes >> 10,
+            # Once the queue is full librdkafka waits for a second, whoever empties it meanwhile.
+            "fetch.queue.backoff.ms": 10,
+        }
+
 
 class HealthSettings(Section, env_prefix="HEADRACE_HEALTH__"):
     """Where a process answers probes and shows its metrics."""

@@ -113,12 +113,10 @@ def prepare(clickhouse: ClickHouseSettings, settings: SinkSettings) -> ClickHous
 
 def consumer_options(kafka: KafkaSettings, settings: SinkSettings) -> dict[str, Any]:
     """The consumer's configuration: explicit offsets, strict about offsets that are gone, memory bounded."""
-    options = kafka.librdkafka() | {
+    options = kafka.consuming(queued_bytes=64 << 20) | {
         "group.id": settings.group,
-        "enable.auto.commit": False,
         # An offset that is no longer on the log means loss: an operator has to know, a default must not decide.
         "auto.offset.reset": "error",
-        "queued.max.messages.kbytes": 65_536,
         "fetch.message.max.bytes": 8 << 20,
         "fetch.wait.max.ms": 100,
         "max.poll.interval.ms": POLL_INTERVAL_SECONDS * 1000,
