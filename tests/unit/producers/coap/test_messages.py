@@ -16,6 +16,9 @@ from tests.support.coap import ACK, CON, NON, RST, MemoryRemote, acknowledge, re
 from tests.support.counts import counts
 from tests.support.processes import until
 
+PATIENCE = 10
+"""Seconds until an empty acknowledgement: longer than a busy machine holds up a test."""
+
 
 class Handler:
     """Answers 2.01 once it is allowed to."""
@@ -38,7 +41,7 @@ class Handler:
 async def test_piggybacked_answer():
     """A confirmable request is acknowledged by its answer."""
     remote = MemoryRemote()
-    MessageLayer(Handler()).receive(remote, request(mid=7, token=b"abc"))
+    MessageLayer(Handler(), piggyback_timeout=PATIENCE).receive(remote, request(mid=7, token=b"abc"))
     answer = await remote.next()
     assert (answer.mtype, answer.code, answer.mid, answer.token) == (ACK, Code.CREATED, 7, b"abc")
 
@@ -46,7 +49,7 @@ async def test_piggybacked_answer():
 async def test_non_confirmable():
     """A non-confirmable request gets a non-confirmable answer under a Message ID of ours."""
     remote = MemoryRemote()
-    MessageLayer(Handler()).receive(remote, request(mtype=NON, token=b"abc"))
+    MessageLayer(Handler(), piggyback_timeout=PATIENCE).receive(remote, request(mtype=NON, token=b"abc"))
     answer = await remote.next()
     assert (answer.mtype, answer.code, answer.token) == (NON, Code.CREATED, b"abc")
 
@@ -54,7 +57,7 @@ async def test_non_confirmable():
 async def test_retransmission_gets_the_stored_answer():
     """A request that comes again is answered with the same bytes, and handled once."""
     remote, handler = MemoryRemote(), Handler()
-    layer = MessageLayer(handler)
+    layer = MessageLayer(handler, piggyback_timeout=PATIENCE)
     layer.receive(remote, request())
     first = await remote.mail.get()
     layer.receive(remote, request())
@@ -65,7 +68,7 @@ async def test_retransmission_gets_the_stored_answer():
 async def test_retransmission_while_the_handler_runs():
     """A request that comes again before its answer is known stays unanswered, and is answered once."""
     remote, handler = MemoryRemote(), Handler(held=True)
-    layer = MessageLayer(handler)
+    layer = MessageLayer(handler, piggyback_timeout=PATIENCE)
     layer.receive(remote, request(mid=7))
     await handler.arrived.wait()
     layer.receive(remote, request(mid=7))
@@ -80,7 +83,7 @@ async def test_retransmission_while_the_handler_runs():
 async def test_repeated_non_confirmable():
     """A non-confirmable request that comes again is ignored."""
     remote, handler = MemoryRemote(), Handler()
-    layer = MessageLayer(handler)
+    layer = MessageLayer(handler, piggyback_timeout=PATIENCE)
     layer.receive(remote, request(mtype=NON))
     await remote.next()
     layer.receive(remote, request(mtype=NON))
@@ -92,7 +95,7 @@ async def test_repeated_non_confirmable():
 async def test_reused_message_id():
     """A restarted device that uses a Message ID again has its new message handled."""
     remote, handler = MemoryRemote(), Handler()
-    layer = MessageLayer(handler)
+    layer = MessageLayer(handler, piggyback_timeout=PATIENCE)
     for body in (b"old", b"new"):
         layer.receive(remote, request(body, mid=7, token=body))
         assert (await remote.next()).token == body
@@ -144,7 +147,7 @@ async def test_too_many_unacknowledged_answers():
 async def test_one_token_for_all_requests():
     """Two requests with one token get each its own answer: no answer acknowledges the other request."""
     remote, handler = MemoryRemote(), Handler(held=True)
-    layer = MessageLayer(handler)
+    layer = MessageLayer(handler, piggyback_timeout=PATIENCE)
     layer.receive(remote, request(b"1", mid=1, token=b""))
     layer.receive(remote, request(b"2", mid=2, token=b""))
     handler.released.set()
@@ -156,7 +159,7 @@ async def test_one_token_for_all_requests():
 async def test_no_response(mtype):
     """A client that does not want to hear of success hears no more than the acknowledgement."""
     remote, handler = MemoryRemote(), Handler()
-    layer = MessageLayer(handler)
+    layer = MessageLayer(handler, piggyback_timeout=PATIENCE)
     layer.receive(remote, request(mtype=mtype, no_response=2))
     layer.receive(remote, request(mid=2))
     answer = await remote.next()
@@ -174,7 +177,7 @@ async def test_no_response(mtype):
 async def test_reset(data):
     """A confirmable message that makes no sense is reset."""
     remote = MemoryRemote()
-    MessageLayer(Handler()).receive(remote, bytes.fromhex(data))
+    MessageLayer(Handler(), piggyback_timeout=PATIENCE).receive(remote, bytes.fromhex(data))
     answer = await remote.next()
     assert (answer.mtype, answer.code, answer.mid) == (RST, Code.EMPTY, 7)
 
@@ -185,7 +188,7 @@ async def test_reset(data):
 async def test_ignored(data):
     """What cannot be answered is ignored: other versions, strays, malformed messages that are not confirmable."""
     remote = MemoryRemote()
-    MessageLayer(Handler()).receive(remote, bytes.fromhex(data))
+    MessageLayer(Handler(), piggyback_timeout=PATIENCE).receive(remote, bytes.fromhex(data))
     assert remote.mail.empty()
 
 
@@ -198,7 +201,7 @@ async def test_unexpected_error(capsys, caplog):
         return Message(code=Code.CREATED)
 
     remote = MemoryRemote()
-    layer = MessageLayer(handler)
+    layer = MessageLayer(handler, piggyback_timeout=PATIENCE)
     with caplog.at_level(logging.ERROR):
         layer.receive(remote, request(b"bad", mid=1))
         assert (await remote.next()).code == Code.INTERNAL_SERVER_ERROR
@@ -210,7 +213,7 @@ async def test_unexpected_error(capsys, caplog):
 async def test_close_lets_requests_end():
     """At the end running requests are answered, and new ones are left to the successor."""
     remote, handler = MemoryRemote(), Handler(held=True)
-    layer = MessageLayer(handler)
+    layer = MessageLayer(handler, piggyback_timeout=PATIENCE)
     layer.receive(remote, request(mid=1))
     await handler.arrived.wait()
     closing = asyncio.create_task(layer.close(10))
@@ -225,7 +228,7 @@ async def test_close_lets_requests_end():
 async def test_close_is_patient_for_a_while_only():
     """Requests that do not end in time are given up without an answer."""
     remote, handler = MemoryRemote(), Handler(held=True)
-    layer = MessageLayer(handler)
+    layer = MessageLayer(handler, piggyback_timeout=PATIENCE)
     layer.receive(remote, request())
     await handler.arrived.wait()
     await layer.close(0)
@@ -250,7 +253,7 @@ async def test_what_a_waiting_request_keeps():
 async def test_what_becomes_no_request_is_counted():
     """What is no message, and what comes again, count as dropped."""
     dropped = counts(DROPPED)
-    layer, remote = MessageLayer(Handler()), MemoryRemote()
+    layer, remote = MessageLayer(Handler(), piggyback_timeout=PATIENCE), MemoryRemote()
     for datagram in (b"", b"\x40\x02\x12", b"\x40\x02\x12\x34\xff", request(), request(), request()):
         layer.receive(remote, datagram)
     await layer.close(10)
