@@ -167,7 +167,8 @@ async def held_join(world: World, cell: Cell, load: Load) -> None:
 
 async def late(world: World, cell: Cell, load: Load) -> None:
     """See `SENTENCES[Plot.LATE]`."""
-    member = world.crew[BEHIND_PROXY]
+    # An earlier scene may have left it patient, and others would wait for a minute to do its work.
+    member = await world.crew.restart(BEHIND_PROXY)
     async with _sprung(world, cell, Cut.LATE) as trap:
         member.send(signal.SIGSTOP)
         await world.at_rest("sink", 1)
