@@ -5,24 +5,21 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import pyarrow as pa
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from runtime.faults import Moment, reached
-from schemas.dead_letter import DeadLetter
-from schemas.reading_block import NotABlock, Span, decode
 from schemas.topics import READINGS
 from sinks import kafka_errors, metrics
 from sinks.dead_letters import DeadLetters
 from sinks.delivery import Delivery
+from sinks.incoming import read
 from sinks.partition import Partition
 from sinks.progress import Pending, Progress
 from sinks.recovery import recover
 from sinks.settings import SinkSettings
 from sinks.sink import Sink, SinkError
 from sinks.stranded import Stranded
-from sinks.unreadable import unreadable
 
 log = structlog.get_logger()
 
@@ -32,9 +29,7 @@ _Message = Any
 POLL_SECONDS = 0.1
 POLL_BLOCKS = 20
 
-SKIP_LOST = (
-    "HEADRACE_SINK__SKIP_LOST=true goes on behind them; docs/sink.md, Exit codes, says what that means"
-)
+SKIP_LOST = "HEADRACE_SINK__SKIP_LOST=true goes on behind them; see docs/sink.md, Exit codes"
 
 
 class Fenced(Exception):
@@ -210,7 +205,7 @@ class BlockConsumer:
         partition = self._owned.get(message.partition())
         if partition is None or message.offset() < partition.position:
             return
-        partition.add(message.offset(), *self._read(message))
+        partition.add(message.offset(), *read(message, self._topic_id, skip_lost=self._settings.skip_lost))
 
     def _judge(self, error: KafkaError, number: int) -> None:
         """Raise, unless librdkafka goes on by itself."""
@@ -224,31 +219,6 @@ class BlockConsumer:
         if error.code() not in kafka_errors.WEATHER:
             raise KafkaException(error)
         log.warning("Kafka", partition=number, error=str(error))
-
-    def _read(self, message: _Message) -> tuple[Span, pa.RecordBatch, DeadLetter | None]:
-        """The record as a block; one that never was any as a dead letter."""
-        try:
-            span = Span.of(message.headers())
-        except NotABlock as error:
-            return unreadable(message, self._topic_id, str(error))
-        try:
-            return span, decode(message.value() or b""), None
-        except NotABlock as error:
-            self._refuse(message, span, error)
-            return unreadable(message, self._topic_id, str(error))
-
-    def _refuse(self, message: _Message, span: Span, error: NotABlock) -> None:
-        """Raise, unless told to go on behind a block of which nobody can say what it holds."""
-        damaged = (
-            f"{READINGS} [{message.partition()}]: the block at offset {message.offset()} cannot be read ({error}); it"
-            f" holds what {span.topic} accepted from {span.first} to {span.last}"
-        )
-        if not self._settings.skip_lost:
-            raise Stranded(
-                f"{damaged}: deploy a sink that is as new as its processors, or newer; if the block is damaged,"
-                " HEADRACE_SINK__SKIP_LOST=true goes on behind it; docs/sink.md, Exit codes, says what that means"
-            )
-        log.error("block skipped", reason=damaged)
 
     def _next(self) -> Partition | None:
         """What to write now: of all that is due what waits the longest; the fullest, if too much is held in all."""
