@@ -28,6 +28,10 @@ BASE = 2
 """The minute that the end is compared with: by then every start is over."""
 
 BAR = 0.10
+
+WINDOW = {"HEADRACE_PROCESS__WINDOW_SECONDS": "60"}
+"""What the processor remembers is to be as much as it will ever be before growth is measured: it grows for a window and a quarter."""
+
 ACCEPTED = {"200", "204", "2.01"}
 
 
@@ -91,7 +95,7 @@ def _end(process: asyncio.subprocess.Process) -> None:
 
 async def measure(minutes: float, rate: float, folder: Path, console: Console) -> Run:
     """Start the stack, load it, and sample once a second."""
-    os.environ.update(fleet.environment(folder))
+    os.environ.update(fleet.environment(folder) | WINDOW)
     async with Stack(stack_settings(folder / "state"), fresh=True, report=console.print) as stack:
         console.print(f"{await fleet.register(stack)} devices are registered.")
         async with generating(fleet.target(stack, folder, rate)) as generators:
