@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
@@ -15,31 +15,13 @@ from processors.progress import Progress
 from processors.rebuild import forget_early
 from processors.refine import RawRecord, Source, blocks, dead_letter, refine
 from runtime.faults import Moment, reached
-from runtime.publisher import Overloaded
+from runtime.publisher import Log, send
 from runtime.registry import Devices
 from schemas.codec import encode
 from schemas.reading_block import Fate, MessageRow, Span
 from schemas.topics import DEAD_LETTERS, READINGS
 
 log = structlog.get_logger()
-
-QUEUE_FULL_SECONDS = 0.01
-
-
-class Log(Protocol):
-    """Where blocks and dead letters go: `runtime.publisher.Publisher`."""
-
-    def send(
-        self,
-        topic: str,
-        value: bytes | None,
-        *,
-        key: bytes | None = None,
-        headers: Sequence[tuple[str, bytes]] = (),
-        partition: int = -1,
-        timestamp_ms: int = 0,
-    ) -> asyncio.Future[None]:
-        """Queue a record; done when it is acknowledged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +136,17 @@ class Refinery:
             if row.fate is Fate.DEAD_LETTER:
                 letter = dead_letter(row, record, source)
                 sent.append(
-                    await self._send(
-                        DEAD_LETTERS, encode(letter), key=letter.key or b"", timestamp_ms=row.logged_at
+                    await send(
+                        self._publisher,
+                        DEAD_LETTERS,
+                        encode(letter),
+                        key=letter.key or b"",
+                        timestamp_ms=row.logged_at,
                     )
                 )
         sent += [
-            await self._send(
+            await send(
+                self._publisher,
                 READINGS,
                 data,
                 headers=span.headers(),
@@ -170,14 +157,6 @@ class Refinery:
         ]
         reached(Moment.BLOCKS_SENT)
         return asyncio.gather(*sent)
-
-    async def _send(self, topic: str, value: bytes, **options: Any) -> asyncio.Future[None]:
-        """Queue a record, as soon as there is room: what is on its way makes some."""
-        while True:
-            try:
-                return self._publisher.send(topic, value, **options)
-            except Overloaded:
-                await asyncio.sleep(QUEUE_FULL_SECONDS)
 
 
 def _held(owned: Owned) -> str:

@@ -5,7 +5,7 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
@@ -37,6 +37,34 @@ class Broken(PublishError):
     """The producer cannot go on without a gap; the process must end, and start again from its committed offset."""
 
     retriable = False
+
+
+QUEUE_FULL_SECONDS = 0.01
+
+
+class Log(Protocol):
+    """Where records go: `Publisher`."""
+
+    def send(
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+        partition: int = -1,
+        timestamp_ms: int = 0,
+    ) -> asyncio.Future[None]:
+        """Queue a record; done when it is acknowledged."""
+
+
+async def send(log: Log, topic: str, value: bytes | None, **options: Any) -> asyncio.Future[None]:
+    """Queue a record as soon as there is room: what is on its way makes some, or ends with its time-out."""
+    while True:
+        try:
+            return log.send(topic, value, **options)
+        except Overloaded:
+            await asyncio.sleep(QUEUE_FULL_SECONDS)
 
 
 class Publisher:

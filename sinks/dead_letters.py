@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from runtime.publisher import Overloaded, Publisher, PublishError
+from runtime.publisher import Publisher, PublishError, send
 from runtime.settings import KafkaSettings
 from runtime.topics import UnknownTopic, topic_ids
 from schemas.codec import encode
@@ -18,8 +18,6 @@ from sinks.sink import Retryable, Unwritable
 
 ANSWER_SECONDS = 20
 """How long Kafka may take to give one record, or to take one."""
-
-QUEUE_FULL_SECONDS = 0.01
 
 _GONE = frozenset(
     {
@@ -102,7 +100,16 @@ class KafkaDeadLetters:
 
     async def _publish(self, letters: Sequence[DeadLetter]) -> None:
         async with Publisher(self._kafka, delivery_timeout=ANSWER_SECONDS) as publisher:
-            sent = [await _send(publisher, letter) for letter in letters]
+            sent = [
+                await send(
+                    publisher,
+                    DEAD_LETTERS,
+                    encode(letter),
+                    key=letter.key or b"",
+                    timestamp_ms=letter.logged_at,
+                )
+                for letter in letters
+            ]
             await asyncio.gather(*sent)
 
     def _topic_id(self, topic: str) -> str:
@@ -116,13 +123,3 @@ class KafkaDeadLetters:
             if isinstance(cause, KafkaException) and cause.args[0].code() in _GONE:
                 return ""
             raise Retryable(str(error), code="kafka") from error
-
-
-async def _send(publisher: Publisher, letter: DeadLetter) -> asyncio.Future[None]:
-    """Queue a letter, as soon as there is room: what is on its way makes some, or ends with its time-out."""
-    value = encode(letter)
-    while True:
-        try:
-            return publisher.send(DEAD_LETTERS, value, key=letter.key or b"", timestamp_ms=letter.logged_at)
-        except Overloaded:
-            await asyncio.sleep(QUEUE_FULL_SECONDS)

@@ -91,7 +91,7 @@ class FakeLog:
     futures: list[asyncio.Future[None]] = field(default_factory=list)
 
     def send(self, topic: str, value: bytes | None, **options: Any) -> asyncio.Future[None]:
-        """See `processors.refinery.Log`."""
+        """See `runtime.publisher.Log`."""
         if self.full:
             self.full -= 1
             raise Overloaded
@@ -297,7 +297,7 @@ async def test_a_delivery_that_fails_is_passed_on(refinery, log):
 
 async def test_a_full_queue_is_waited_for(refinery, log, monkeypatch):
     """More than the producer holds is sent as it makes room, in order, nothing left out."""
-    monkeypatch.setattr("processors.refinery.QUEUE_FULL_SECONDS", 0)
+    monkeypatch.setattr("runtime.publisher.QUEUE_FULL_SECONDS", 0)
     log.full = 3
     await (await refinery.take(Chunk([garbage(100), record(101)], 100))).delivered
 
