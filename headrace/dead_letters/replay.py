@@ -11,7 +11,7 @@ from typing import Any
 from headrace.dead_letters.letters import Letter
 from headrace.offsets import Reach
 from headrace.scan import Scanner
-from runtime.publisher import Overloaded, Publisher
+from runtime.publisher import Publisher, send
 from schemas.codec import decode
 from schemas.dead_letter import DeadLetter
 from schemas.topics import DEAD_LETTERS, RAW_TOPICS
@@ -195,18 +195,14 @@ class Replay:
             )
             sendable = [dead for letter, dead in batch if letter.identity not in known]
             self.stored += len(batch) - len(sendable)
-            acknowledged = [await self._queue(dead) for dead in sendable]
+            # The untouched record goes to where its key belongs.
+            acknowledged = [
+                await send(
+                    self._publisher, dead.topic, dead.value, key=dead.key, headers=list(dead.headers.items())
+                )
+                for dead in sendable
+            ]
             for each in acknowledged:
                 await each
                 self.sent += 1
             await asyncio.sleep(max(0.0, len(sendable) / self._rate - (time.monotonic() - began)))
-
-    async def _queue(self, dead: DeadLetter) -> asyncio.Future[None]:
-        """The untouched record to where its key belongs, as soon as there is room."""
-        while True:
-            try:
-                return self._publisher.send(
-                    dead.topic, dead.value, key=dead.key, headers=list(dead.headers.items())
-                )
-            except Overloaded:
-                await asyncio.sleep(0.01)
