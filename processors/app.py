@@ -17,6 +17,7 @@ from processors.settings import ProcessSettings
 from processors.watchdog import Watchdog
 from runtime import log as logging
 from runtime.health import health
+from runtime.memory import give_back_freed
 from runtime.registry import Devices, Registry
 from runtime.settings import HealthSettings, KafkaSettings, LogSettings
 from schemas.reading_block import encode
@@ -85,6 +86,7 @@ def _credentials(kafka: KafkaSettings) -> Any:
 
 def main() -> None:
     """Run one processor until SIGTERM or SIGINT; exits with 1 on anything unexpected, nothing committed."""
+    give_back_freed()
     kafka, settings = KafkaSettings(), ProcessSettings()
     logging.configure(LogSettings(), quiet=("faust", "mode", "aiokafka", "processors.chunks"))
     # The first block makes pyarrow import what it can use: seconds that belong before readiness, not before a message.

@@ -13,6 +13,7 @@ from confluent_kafka import Consumer
 
 from runtime import log as logging
 from runtime.health import health
+from runtime.memory import give_back_freed
 from runtime.settings import HealthSettings, KafkaSettings, LogSettings
 from runtime.topics import UnknownTopic, topic_ids
 from schemas.topics import READINGS
@@ -31,6 +32,12 @@ log = structlog.get_logger()
 POLL_INTERVAL_SECONDS = 600
 """Longest time between two polls: five requests of the longest `insert_timeout`, and then some."""
 
+QUEUED_BYTES = 64 << 20
+"""What librdkafka fetches ahead."""
+
+ANSWER_BYTES = 16 << 20
+"""The most that Kafka puts into one answer: one may overfill the queue, and one is held whole until its last block is taken."""
+
 STUCK_SECONDS = float(POLL_INTERVAL_SECONDS)
 
 T = TypeVar("T")
@@ -38,6 +45,7 @@ T = TypeVar("T")
 
 def main() -> None:
     """Run one sink until SIGTERM or SIGINT; where going on would lose or repeat readings it exits with 1 and says why."""
+    give_back_freed()
     kafka, clickhouse, settings = KafkaSettings(), ClickHouseSettings(), SinkSettings()
     logging.configure(LogSettings())
     stop = threading.Event()
@@ -113,11 +121,12 @@ def prepare(clickhouse: ClickHouseSettings, settings: SinkSettings) -> ClickHous
 
 def consumer_options(kafka: KafkaSettings, settings: SinkSettings) -> dict[str, Any]:
     """The consumer's configuration: explicit offsets, strict about offsets that are gone, memory bounded."""
-    options = kafka.consuming(queued_bytes=64 << 20) | {
+    options = kafka.consuming(queued_bytes=QUEUED_BYTES) | {
         "group.id": settings.group,
         # An offset that is no longer on the log means loss: an operator has to know, a default must not decide.
         "auto.offset.reset": "error",
         "fetch.message.max.bytes": 8 << 20,
+        "fetch.max.bytes": ANSWER_BYTES,
         "fetch.wait.max.ms": 100,
         "max.poll.interval.ms": POLL_INTERVAL_SECONDS * 1000,
         "session.timeout.ms": int(settings.session_timeout * 1000),

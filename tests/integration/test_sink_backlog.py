@@ -19,6 +19,7 @@ from headrace.stack.stack import Stack
 from schemas.reading import reading
 from schemas.reading_block import encode
 from schemas.topics import READINGS
+from sinks.app import ANSWER_BYTES, QUEUED_BYTES
 from tests.bench.resident import sample
 from tests.support.blocks import NOW_MS, message, span
 from tests.support.processes import stack_settings, until
@@ -32,9 +33,9 @@ BACKLOG_BYTES = PARTITIONS * BLOCKS * BLOCK_BYTES
 BUFFER_BYTES, BATCH_BYTES = 8 << 20, 4 << 20
 MOST_HELD = BUFFER_BYTES + BATCH_BYTES + 20 * BLOCK_BYTES * 1.1
 """As docs/sink.md has it: the buffer, one batch, and the blocks of one poll, with what Arrow puts around the text."""
-MOST_RESIDENT = MOST_HELD + (64 << 20) + (50 << 20) + 3 * BATCH_BYTES
-"""And librdkafka's queue, the answer of Kafka that comes on top of it, and the batch on its way to ClickHouse: as a table, as
-Arrow IPC, compressed."""
+MOST_RESIDENT = MOST_HELD + QUEUED_BYTES + 2 * ANSWER_BYTES + 4 * BATCH_BYTES
+"""And librdkafka's queue, the answer of Kafka that comes on top of it, the one that is half taken, and the batch on its way to
+ClickHouse: as a table, as Arrow IPC in a buffer that doubles, compressed."""
 
 
 @pytest_asyncio.fixture(name="stack")

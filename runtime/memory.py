@@ -1,0 +1,20 @@
+"""Memory: what a process has freed goes back to the machine, so that its bound is one of resident bytes too."""
+
+import ctypes
+
+_M_MMAP_THRESHOLD = -3
+"""Of glibc's malloc.h."""
+
+_LARGE_BYTES = 256 << 10
+
+
+def give_back_freed() -> None:
+    """Have malloc keep nothing of a large block that was freed; call it once, first of all.
+
+    glibc raises its own limit of what is large to the largest block that was ever freed, 32 MiB at most, and from then on
+    each of its arenas keeps up to twice as much. An answer of Kafka is such a block, and librdkafka frees many. Where malloc
+    is another one, nothing is changed.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)

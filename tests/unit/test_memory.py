@@ -1,0 +1,44 @@
+"""What a process gives back of what it freed."""
+
+import subprocess
+import sys
+
+SCRIPT = """
+import ctypes, sys
+from runtime.memory import give_back_freed
+from tests.bench.resident import sample
+import os
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.malloc.argtypes, libc.free.argtypes = [ctypes.c_size_t], [ctypes.c_void_p]
+if sys.argv[1] == "yes":
+    give_back_freed()
+
+def cycle(size):
+    block = libc.malloc(size)
+    ctypes.memset(block, 1, size)
+    return block
+
+libc.free(cycle(24 << 20))
+before = sample(os.getpid()).resident
+blocks = [cycle(16 << 20) for _ in range(2)]
+for block in blocks:
+    libc.free(block)
+print(sample(os.getpid()).resident - before)
+"""
+
+
+def _kept(*, giving_back: bool) -> float:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, "yes" if giving_back else "no"],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    return float(done.stdout)
+
+
+def test_large_blocks_that_were_freed_are_given_back():
+    """After answers of Kafka have come and gone, a process holds no more than before; glibc by itself keeps 16 MiB and more."""
+    assert _kept(giving_back=True) < 1 < _kept(giving_back=False)
