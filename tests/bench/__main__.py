@@ -1,0 +1,60 @@
+"""How fast each part is, beside what bounds it and what else could be had: `python -m tests.bench [LINE…]`."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import cast
+
+import msgspec
+from rich.console import Console
+
+from tests.bench.line import Result, machine, show
+
+LINES: Mapping[str, str] = {}
+"""Each line, and the module whose `results(rounds, said)` plays it."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench",
+        description="Play lines of the bench: Headrace and others do the same work in turns, and what counts is units of work"
+        " by CPU-seconds of the process under test. Exits with 1 if something that is asked is not reached.",
+        epilog="Lines: " + ", ".join(LINES),
+    )
+    parser.add_argument("lines", nargs="*", metavar="LINE", help="all of them, if none is named")
+    parser.add_argument("--rounds", type=int, default=5, help="of each line; the median counts (default: 5)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where every figure goes")
+    return parser
+
+
+def main() -> None:
+    """Play, print, and say what was not reached."""
+    parser = _parser()
+    arguments = parser.parse_args()
+    if unknown := sorted(set(arguments.lines) - set(LINES)):
+        parser.error(f"no such line: {', '.join(unknown)}; there are {', '.join(LINES)}")
+    console, found = Console(width=120), list[Result]()
+    for name in arguments.lines or LINES:
+        results = cast(
+            "Callable[[int, Callable[[str], None]], Iterator[Result]]",
+            importlib.import_module(LINES[name]).results,
+        )
+        for result in results(arguments.rounds, lambda text: print(text, file=sys.stderr, flush=True)):
+            found.append(result)
+            show(result, console)
+    console.print(f"\n{machine()}, {arguments.rounds} rounds, medians")
+    if arguments.json:
+        arguments.json.write_bytes(
+            msgspec.json.format(msgspec.json.encode({"machine": machine(), "results": found}))
+        )
+        console.print(f"Every figure: {arguments.json}")
+    missed = [text for result in found for text in result.missed()]
+    for text in missed:
+        console.print(f"NOT REACHED  {text}")
+    sys.exit(1 if missed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""A line of the bench: Headrace and others doing the same work in turns, judged by the CPU-second."""
+
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+OURS = "headrace"
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """What one candidate did in one round."""
+
+    work: int
+    """Units: messages, rows, requests."""
+    cpu: float
+    """Seconds of CPU of the process under test, by the kernel's account."""
+    wall: float
+    beside: Mapping[str, float] = {}
+    """CPU-seconds of other processes that the work took, by name; not judged."""
+
+    @property
+    def rate(self) -> float:
+        """Units a CPU-second."""
+        return self.work / self.cpu
+
+
+class Result(msgspec.Struct, frozen=True):
+    """All rounds of one line."""
+
+    line: str
+    unit: str
+    figures: Mapping[str, Sequence[Figure]]
+    """By candidate, ours under `OURS`."""
+    least: float = 0.0
+    """Units a CPU-second that ours should reach at least; 0 where nothing is asked."""
+    ratios: Mapping[str, float] = {}
+    """By candidate: how many times its rate ours should reach at least."""
+
+    def rate(self, candidate: str) -> float:
+        """The median of its rounds."""
+        return statistics.median(figure.rate for figure in self.figures[candidate])
+
+    def ratio(self, candidate: str) -> float:
+        """The median of what ours did against it, round by round: what slows a round down slows both."""
+        pairs = zip(self.figures[OURS], self.figures[candidate], strict=True)
+        return statistics.median(ours.rate / other.rate for ours, other in pairs)
+
+    def missed(self) -> list[str]:
+        """What was asked and is not reached: a sentence for each."""
+        found = []
+        if self.least and self.rate(OURS) < self.least:
+            found.append(
+                f"{self.line}: {self.rate(OURS):,.0f} {self.unit}/CPU-s, {self.least:,.0f} are asked"
+            )
+        for other, least in self.ratios.items():
+            if other in self.figures and self.ratio(other) < least:
+                found.append(f"{self.line}: {self.ratio(other):.2f} x {other}, {least:g} x is asked")
+        return found
+
+
+Candidate = Callable[[], Figure]
+
+
+def play(
+    candidates: Mapping[str, Candidate], rounds: int, said: Callable[[str], None]
+) -> dict[str, list[Figure]]:
+    """Each candidate once a round, in an order that turns; what was said is a line for each."""
+    figures: dict[str, list[Figure]] = {name: [] for name in candidates}
+    names = list(candidates)
+    for number in range(rounds):
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            figure = candidates[name]()
+            figures[name].append(figure)
+            said(f"round {number + 1} of {rounds}  {name}: {figure.rate:,.0f} a CPU-second")
+    return figures
+
+
+def apart(measure: Callable[..., Figure], *arguments: Any, patience: float = 300) -> Figure:
+    """What a measurement says that has a process of its own; it has to be importable."""
+    spawning = multiprocessing.get_context("spawn")
+    here, there = spawning.Pipe()
+    process = spawning.Process(target=_answer, args=(there, measure, arguments))
+    process.start()
+    there.close()
+    try:
+        if not here.poll(patience):
+            raise TimeoutError(f"{measure.__name__} has not answered within {patience:g} s")
+        figure: Figure = here.recv()
+        return figure
+    finally:
+        process.kill()
+        process.join()
+
+
+def _answer(there: Any, measure: Callable[..., Figure], arguments: Sequence[Any]) -> None:
+    there.send(measure(*arguments))
+
+
+class Clock:
+    """CPU and wall time since it was made: of this process, or of another by its pid."""
+
+    def __init__(self, pid: int | None = None) -> None:
+        self._pid = pid
+        self._cpu, self._wall = self._spent(), time.perf_counter()
+
+    def figure(self, work: int, **beside: float) -> Figure:
+        """So much was done since."""
+        return Figure(work, self.cpu, time.perf_counter() - self._wall, beside)
+
+    @property
+    def cpu(self) -> float:
+        """Seconds since."""
+        return self._spent() - self._cpu
+
+    def _spent(self) -> float:
+        return time.process_time() if self._pid is None else cpu_of(self._pid)
+
+
+def cpu_of(pid: int) -> float:
+    """CPU-seconds of a process so far, all its threads, by the kernel's account of nanoseconds.
+
+    Raises:
+        OSError: it is gone.
+
+    """
+    return (
+        sum(int(task.read_text().split()[0]) for task in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
+    )
+
+
+def machine() -> str:
+    """Of what kind this machine is: a line."""
+    model = next(
+        (
+            line.partition(": ")[2]
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        "unknown CPU",
+    )
+    return f"{len(os.sched_getaffinity(0))} cores of {model}, Linux {os.uname().release}"
+
+
+def show(result: Result, console: Console) -> None:
+    """The result as a table: rate, spread, and ours against each."""
+    table = Table(result.line, box=None, title_justify="left")
+    for header in (f"{result.unit}/CPU-s", "least to most", "ours against it", "asked"):
+        table.add_column(header, justify="right")
+    for name, figures in result.figures.items():
+        rates = [figure.rate for figure in figures]
+        spread = f"{min(rates):,.0f} to {max(rates):,.0f}"
+        ours = name == OURS
+        asked = result.least if ours else result.ratios.get(name, 0.0)
+        table.add_row(
+            name,
+            f"{statistics.median(rates):,.0f}",
+            spread,
+            "" if ours else f"{result.ratio(name):.2f} x",
+            (f"{asked:,.0f}" if ours else f"{asked:g} x") if asked else "",
+        )
+    console.print(table)
