@@ -1,5 +1,6 @@
 """The topology: raw topics through one Faust agent into `readings` and `dead-letters`."""
 
+import gc
 import ssl
 import threading
 import time
@@ -22,6 +23,10 @@ from runtime.registry import Devices, Registry
 from runtime.settings import HealthSettings, KafkaSettings, LogSettings
 from schemas.reading_block import encode
 from schemas.topics import RAW_TOPICS
+
+GARBAGE = (50_000, 10, 10)
+"""When Python looks for reference cycles: a chunk alone is some thousand objects in none, and 700, the default, means a look at
+all that is in flight several times a chunk."""
 
 
 def build(kafka: KafkaSettings, settings: ProcessSettings, devices: Devices) -> ChunkApp:
@@ -87,6 +92,7 @@ def _credentials(kafka: KafkaSettings) -> Any:
 def main() -> None:
     """Run one processor until SIGTERM or SIGINT; exits with 1 on anything unexpected, nothing committed."""
     give_back_freed()
+    gc.set_threshold(*GARBAGE)
     kafka, settings = KafkaSettings(), ProcessSettings()
     logging.configure(LogSettings(), quiet=("faust", "mode", "aiokafka", "processors.chunks"))
     # The first block makes pyarrow import what it can use: seconds that belong before readiness, not before a message.

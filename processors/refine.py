@@ -24,6 +24,9 @@ BLOCK_BYTES = 1 << 20
 LARGEST_BLOCK_BYTES = 7 << 20
 """A message whose readings need more is a dead letter: the topic would not take its block."""
 
+SMALL_RECORD_BYTES = 700
+"""However a record of this size is filled, its readings fit: 175 of them at most, none with more than 6 KB of text or names."""
+
 LONGEST_ERROR = 1000
 """Characters of an explanation; it may quote the message, and has to fit into a dead letter beside it."""
 
@@ -73,7 +76,9 @@ def _row(record: RawRecord, source: Source, window: Window, devices: Devices) ->
         identity = raw.identity()
         if identity != named and window.is_duplicate(identity):
             return _duplicate(record, source, identity)
-        readings = _fitting(normalise(raw))
+        readings = normalise(raw)
+        if len(record.value or b"") > SMALL_RECORD_BYTES:
+            _check_size(readings)
     except Undecodable as error:
         return _dead(record, source, Reason.UNDECODABLE, str(error))
     except Unusable as error:
@@ -172,12 +177,11 @@ def blocks(rows: Sequence[MessageRow], source: Source, *, time: int) -> list[tup
     return [(span, data)]
 
 
-def _fitting(readings: list[Reading]) -> list[Reading]:
-    """The same readings, if one block can hold them, by an estimate that is never too low."""
+def _check_size(readings: Sequence[Reading]) -> None:
+    """Raise if one block may not hold them, by an estimate that is never too low."""
     size = sum(96 + 4 * (len(r.quantity) + len(r.sensor) + len(r.unit) + len(r.text)) for r in readings)
     if size > LARGEST_BLOCK_BYTES:
         raise Unusable(Reason.TOO_LARGE, f"its {len(readings)} readings do not fit into one block")
-    return readings
 
 
 def dead_letter(row: MessageRow, record: RawRecord, source: Source) -> DeadLetter:

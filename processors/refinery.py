@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -169,10 +170,10 @@ def _held(owned: Owned) -> str:
 def _count(
     rows: Sequence[MessageRow], whole: Sequence[tuple[Span, bytes]], source: Source, window: Window
 ) -> None:
-    for row in rows:
-        metrics.MESSAGES.labels(source.dialect, row.fate.value).inc()
-        if row.fate is Fate.DEAD_LETTER:
-            metrics.DEAD_LETTERS.labels(source.dialect, row.reason).inc()
+    for (fate, reason), messages in Counter((row.fate, row.reason) for row in rows).items():
+        metrics.MESSAGES.labels(source.dialect, fate.value).inc(messages)
+        if fate is Fate.DEAD_LETTER:
+            metrics.DEAD_LETTERS.labels(source.dialect, reason).inc(messages)
     metrics.BLOCKS.inc(len(whole))
     for _, data in whole:
         metrics.BLOCK_BYTES.observe(len(data))

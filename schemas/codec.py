@@ -46,13 +46,13 @@ def decode(record: type[R], data: bytes) -> R:
     """
     if data[:2] != MARKER:
         raise Undecodable("not in Avro single-object encoding")
-    writer = _writers(record).get(data[2:_HEADER_LENGTH])
-    if writer is None:
+    schemas = _writers(record).get(data[2:_HEADER_LENGTH])
+    if schemas is None:
         raise Undecodable(f"written by an unknown schema, fingerprint {data[2:_HEADER_LENGTH].hex()}")
     buffer = io.BytesIO(data)
     buffer.seek(_HEADER_LENGTH)
     try:
-        fields: Any = fastavro.schemaless_reader(buffer, writer, _newest(record)[0])
+        fields: Any = fastavro.schemaless_reader(buffer, *schemas)
         return record(**fields)
     except (ValueError, EOFError, IndexError, TypeError, KeyError, OverflowError) as error:
         raise Undecodable(f"not a {record.__name__}: {error}") from error
@@ -65,8 +65,10 @@ def _newest(record: type[Record]) -> tuple[Any, bytes]:
 
 
 @cache
-def _writers(record: type[Record]) -> Mapping[bytes, Any]:
-    return {_fingerprint(schema): schema for schema in _versions(record)}
+def _writers(record: type[Record]) -> Mapping[bytes, tuple[Any, Any]]:
+    """The schemas of writer and reader, by the writer's fingerprint."""
+    versions = _versions(record)
+    return {_fingerprint(schema): (schema, versions[-1]) for schema in versions}
 
 
 @cache

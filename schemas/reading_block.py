@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -64,19 +66,19 @@ class Fate(StrEnum):
 
 
 class MessageRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One message and its fate; the fields follow `SCHEMA`."""
+    """One message and its fate; the fields are those of `SCHEMA`, in its order."""
 
     offset: int
     fate: Fate
-    logged_at: int
-    """Milliseconds since 1970, UTC, by the broker's clock."""
-    dialect: str
     identity: bytes = bytes(16)
     message_id: str = ""
     tenant: str = ""
     device: str = ""
+    dialect: str
     received_at: int = 0
     """Microseconds since 1970, UTC, by the edge's clock."""
+    logged_at: int
+    """Milliseconds since 1970, UTC, by the broker's clock."""
     traceparent: str = ""
     tracestate: str = ""
     place: str = ""
@@ -136,25 +138,26 @@ _HEADERS = (
 
 def encode(rows: Sequence[MessageRow]) -> bytes:
     """The rows as one Arrow record batch in IPC stream format, strings that repeat dictionary-encoded."""
-    readings = [reading for row in rows for reading in row.readings]
-    offsets = [0]
-    for row in rows:
-        offsets.append(offsets[-1] + len(row.readings))
-    columns = [
-        pa.array([getattr(row, field.name) for row in rows], field.type)
-        for field in SCHEMA
-        if field.name != "readings"
-    ]
-    nested = [pa.array([getattr(r, field.name) for r in readings], field.type) for field in READING]
-    columns.append(
-        pa.ListArray.from_arrays(
-            pa.array(offsets, pa.int32()), pa.StructArray.from_arrays(nested, fields=list(READING))
-        ),
+    *columns, nested = _transposed(rows, SCHEMA)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=False)]
+    readings = _transposed([reading for row in nested for reading in row], READING)
+    structs = [pa.array(column, field.type) for column, field in zip(readings, READING, strict=True)]
+    offsets = pa.array(accumulate(map(len, nested), initial=0), pa.int32())
+    arrays.append(
+        pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(structs, fields=list(READING)))
     )
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, SCHEMA) as writer:
-        writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
+        writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=SCHEMA))
     return bytes(sink.getvalue().to_pybytes())
+
+
+def _transposed(
+    items: Sequence[msgspec.Struct], schema: pa.Schema | pa.StructType
+) -> Iterable[Sequence[Any]]:
+    """The fields of all items, field by field."""
+    # Not by attribute: reading 43 of them a message took three times as long as Arrow does to make its columns.
+    return zip(*map(msgspec.structs.astuple, items), strict=True) if items else [()] * len(schema)
 
 
 def decode(data: bytes) -> pa.RecordBatch:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from tests.bench.line import Result, machine, show
 
-LINES: Mapping[str, str] = {}
+LINES: Mapping[str, str] = {"process": "tests.bench.line_process"}
 """Each line, and the module whose `results(rounds, said)` plays it."""
 
 
