@@ -9,11 +9,13 @@ WORKERS ?= 2
 CELL ?=
 MINUTES ?= 30
 SEED ?= 1
+LINES ?=
+ROUNDS ?= 5
 PIN = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test crash soak mutants check format lock clean local-stack coap-clients faketime
+.PHONY: help demo up test crash soak mutants bench check format lock clean local-stack coap-clients faketime
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s%s\n", $$1, $$2}' Makefile
@@ -35,6 +37,9 @@ soak: .venv/.ready local-stack faketime  ## The same at random, under load: make
 
 mutants: .venv/.ready local-stack  ## Break Headrace on purpose, and see the crash suite notice
 	$(BIN)/python -m tests.crash.mutations --page docs/crash-suite.md
+
+bench: .venv/.ready local-stack coap-clients  ## Measure each part beside its peers: make bench LINES="process sink" ROUNDS=5
+	$(BIN)/python -m tests.bench $(LINES) --rounds $(ROUNDS)
 
 check: .venv/.ready  ## Judge style, types, imports, spelling and the files in deploy/
 	$(BIN)/ruff check .
