@@ -12,7 +12,9 @@ from rich.console import Console
 
 from tests.bench.line import Result, machine, show
 
-LINES: Mapping[str, str] = {}
+LINES: Mapping[str, str] = {
+    "sink": "tests.bench.line_sink",
+}
 """Each line, and the module whose `results(rounds, said)` plays it."""
 
 
