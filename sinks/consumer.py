@@ -1,7 +1,8 @@
 """Poll, gather, record, write, commit: in that order, always."""
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -86,19 +87,35 @@ class BlockConsumer:
         try:
             while not self._stopping():
                 self._throttle()
-                self._poll(POLL_BLOCKS, POLL_SECONDS)
+                self._gather(POLL_SECONDS)
                 while (partition := self._next()) is not None and not self._stopping():
                     self._write_or_give_up(partition)
                     # However many are due: a member that does not poll is put out of its group.
                     self._throttle()
-                    self._poll(1, 0)
+                    self._gather(0)
         finally:
             self._consumer.close()
 
-    def _poll(self, blocks: int, seconds: float) -> None:
+    def _gather(self, seconds: float) -> None:
+        """Poll, and again while there is more and nothing is full: age alone would make small batches of a backlog."""
+        until = self._monotonic() + self._settings.batch_seconds
+        while self._poll(POLL_BLOCKS, seconds) >= POLL_BLOCKS and self._monotonic() < until:
+            if self._held() > self._settings.buffer_bytes or any(self._due(math.inf)):
+                return
+            seconds = 0
+
+    def _poll(self, blocks: int, seconds: float) -> int:
+        """How many records came."""
         self.last_loop = self._monotonic()
-        for message in self._consumer.consume(blocks, seconds):
+        messages = self._consumer.consume(blocks, seconds)
+        for message in messages:
             self._take(message)
+        return len(messages)
+
+    def _due(self, seconds: float) -> Iterator[Partition]:
+        """Each of which a batch should be written now, at this age or when it is full."""
+        limits = {"rows": self._settings.batch_rows, "size": self._settings.batch_bytes}
+        return (p for p in self._owned.values() if p.due(**limits, seconds=seconds))
 
     def _throttle(self) -> None:
         """Take nothing more while too much is held, but what completes a recorded batch: the one nearest to its end.
@@ -222,14 +239,10 @@ class BlockConsumer:
 
     def _next(self) -> Partition | None:
         """What to write now: of all that is due what waits the longest; the fullest, if too much is held in all."""
-        held = self._owned.values()
-        settings = self._settings
-        if self._held() > settings.buffer_bytes:
-            some = [p for p in held if p.due(rows=0, size=0, seconds=0)]
+        if self._held() > self._settings.buffer_bytes:
+            some = [p for p in self._owned.values() if p.due(rows=0, size=0, seconds=0)]
             return max(some, key=lambda p: p.bytes, default=None)
-        limits = {"rows": settings.batch_rows, "size": settings.batch_bytes}
-        due = [p for p in held if p.due(**limits, seconds=settings.batch_seconds)]
-        return min(due, key=lambda p: p.since, default=None)
+        return min(self._due(self._settings.batch_seconds), key=lambda p: p.since, default=None)
 
     def _write_or_give_up(self, partition: Partition) -> None:
         try:

@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -15,6 +16,14 @@ from schemas.topics import READINGS
 from sinks import metrics
 from sinks.progress import Pending, Progress
 from sinks.sink import Batch, Block
+
+
+class _Held(NamedTuple):
+    """A block that waits, and its size, which takes longer to ask than to remember."""
+
+    block: Block
+    rows: int
+    bytes: int
 
 
 class Partition:
@@ -50,7 +59,7 @@ class Partition:
         self.since = 0.0
         """When the oldest block that waits came, or the last batch was stored: by the clock."""
         self._monotonic = monotonic
-        self._blocks: deque[Block] = deque()
+        self._blocks: deque[_Held] = deque()
         self._expected: dict[str, int] = {}
 
     def recover(self, stored: Mapping[str, int]) -> None:
@@ -80,10 +89,12 @@ class Partition:
         """Append a consumed block, or what was no block as the letter that it becomes."""
         if not self._blocks:
             self.since = self._monotonic()
-        self._blocks.append(Block(offset=offset, span=span, messages=messages, letter=letter))
+        block = Block(offset=offset, span=span, messages=messages, letter=letter)
+        held = _Held(block, _rows(messages), messages.nbytes)
+        self._blocks.append(held)
         self.position = offset + 1
-        self.rows += _rows(messages)
-        self.bytes += messages.nbytes
+        self.rows += held.rows
+        self.bytes += held.bytes
 
     def due(self, *, rows: int, size: int, seconds: float) -> bool:
         """Whether a batch should be written now: full, old enough, or recorded by an earlier owner and complete."""
@@ -113,7 +124,7 @@ class Partition:
         """
         stored = dict(self.progress.stored)
         blocks = []
-        for block in self._blocks:
+        for block, _, _ in self._blocks:
             if pending.first <= block.offset <= pending.last:
                 span = block.span
                 blocks.append(dataclasses.replace(block, messages=_beyond(stored, span, block.messages)))
@@ -130,21 +141,21 @@ class Partition:
 
     def done(self, batch: Batch, progress: Progress) -> None:
         """Forget the blocks of a batch that is stored and committed."""
-        while self._blocks and self._blocks[0].offset <= batch.last:
-            messages = self._blocks.popleft().messages
-            self.rows -= _rows(messages)
-            self.bytes -= messages.nbytes
+        while self._blocks and self._blocks[0].block.offset <= batch.last:
+            held = self._blocks.popleft()
+            self.rows -= held.rows
+            self.bytes -= held.bytes
         self.since = self._monotonic()
         self.progress = progress
 
     def _fill(self, rows: int, size: int) -> tuple[int, int]:
         """First and last block of a new batch: however much has gathered, it has to fit into one insert."""
-        for block in self._blocks:
-            rows -= _rows(block.messages)
-            size -= block.messages.nbytes
+        for held in self._blocks:
+            rows -= held.rows
+            size -= held.bytes
             if rows <= 0 or size <= 0:
-                return self._blocks[0].offset, block.offset
-        return self._blocks[0].offset, self._blocks[-1].offset
+                return self._blocks[0].block.offset, held.block.offset
+        return self._blocks[0].block.offset, self._blocks[-1].block.offset
 
 
 def _rows(messages: pa.RecordBatch) -> int:

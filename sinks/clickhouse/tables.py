@@ -46,26 +46,21 @@ def tables(batch: Batch) -> dict[str, pa.Table]:
 
 
 def _messages(blocks: Sequence[Block]) -> pa.Table:
-    parts = [_with_origin(block) for block in blocks]
-    if not parts:
+    """All blocks as one chunk, each message with where it comes from."""
+    some = [block for block in blocks if block.messages.num_rows]
+    if not some:
         return SCHEMA.empty_table()
-    return pa.concat_tables(parts).unify_dictionaries().combine_chunks()
-
-
-def _with_origin(block: Block) -> pa.Table:
-    span, rows = block.span, block.messages.num_rows
-    columns = {
-        "origin_topic": pa.array([span.topic]).dictionary_encode().take(pa.array([0] * rows, pa.int32())),
-        "origin_topic_id": pa.array([span.topic_id])
-        .dictionary_encode()
-        .take(pa.array([0] * rows, pa.int32())),
-        "origin_partition": pa.repeat(pa.scalar(span.partition, pa.uint16()), rows),
-    }
-    table = pa.Table.from_batches([block.messages]).rename_columns(
-        ["origin_offset" if name == "offset" else name for name in SCHEMA.names],
-    )
-    for name, column in columns.items():
-        table = table.append_column(name, column)
+    names = ["origin_offset" if name == "offset" else name for name in SCHEMA.names]
+    table = pa.Table.from_batches([block.messages for block in some], SCHEMA)
+    table = table.unify_dictionaries().combine_chunks().rename_columns(names)
+    rows = [pa.repeat(index, block.messages.num_rows) for index, block in enumerate(some)]
+    block_of = pa.concat_arrays(rows)
+    for name, values in (
+        ("origin_topic", pa.array([block.span.topic for block in some]).dictionary_encode()),
+        ("origin_topic_id", pa.array([block.span.topic_id for block in some]).dictionary_encode()),
+        ("origin_partition", pa.array([block.span.partition for block in some], pa.uint16())),
+    ):
+        table = table.append_column(name, values.take(block_of))
     return table
 
 
@@ -78,7 +73,7 @@ def _readings(messages: pa.Table) -> pa.Table:
         name: messages[name].combine_chunks().take(parents)
         for name in (*_CONTEXT, "origin_partition", "origin_offset")
     }
-    position = pc.subtract(pa.array(range(len(values)), pa.int32()), pc.subtract(starts, nested.offsets[0]))
+    position = pc.subtract(pa.arange(0, len(values)), pc.subtract(starts, nested.offsets[0]))
     columns["position"] = position.cast(pa.uint32())
     for index, field in enumerate(READING):
         columns[field.name] = values.field(index)

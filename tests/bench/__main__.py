@@ -12,7 +12,10 @@ from rich.console import Console
 
 from tests.bench.line import Result, machine, show
 
-LINES: Mapping[str, str] = {"process": "tests.bench.line_process"}
+LINES: Mapping[str, str] = {
+    "process": "tests.bench.line_process",
+    "sink": "tests.bench.line_sink",
+}
 """Each line, and the module whose `results(rounds, said)` plays it."""
 
 
