@@ -12,7 +12,10 @@ from rich.console import Console
 
 from tests.bench.line import Result, machine, show
 
-LINES: Mapping[str, str] = {}
+LINES: Mapping[str, str] = {
+    "http-1": "tests.bench.http_one",
+    "coap": "tests.bench.coap_line",
+}
 """Each line, and the module whose `results(rounds, said)` plays it."""
 
 
