@@ -14,6 +14,7 @@ from tests.bench.line import Result, machine, show
 
 LINES: Mapping[str, str] = {
     "http-1": "tests.bench.http_one",
+    "http-1000": "tests.bench.http_thousand",
     "coap": "tests.bench.coap_line",
 }
 """Each line, and the module whose `results(rounds, said)` plays it."""
