@@ -1,7 +1,7 @@
 """Outbox: a message is on the log before the device is told so."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from runtime.faults import Moment, reached
@@ -33,17 +33,40 @@ class KafkaOutbox:
     async def put(self, messages: Iterable[RawMessage]) -> None:
         """See `Outbox.put`."""
         reached(Moment.EDGE_RECEIVED)
+        # Each is sent before one is waited for; no task for each, since that costs as much as to send.
         sent = [self._send(message) for message in messages]
-        for outcome in await asyncio.gather(*sent, return_exceptions=True):
-            if outcome is not None:
-                raise outcome
+        error = await _first_error(sent)
+        if error is not None:
+            raise error
         reached(Moment.EDGE_ACKNOWLEDGED)
 
-    async def _send(self, message: RawMessage) -> None:
-        # A coroutine, so that a full queue is one more outcome and the messages before it are still waited for.
-        await self._publisher.send(
-            RAW_TOPICS[message.dialect],
-            encode(message),
-            key=key(message.tenant, message.device),
-            headers=[(IDENTITY_HEADER, message.identity())],
-        )
+    def _send(self, message: RawMessage) -> asyncio.Future[None] | Exception:
+        # A full queue is one more outcome: the messages before it are still waited for.
+        try:
+            return self._publisher.send(
+                RAW_TOPICS[message.dialect],
+                encode(message),
+                key=key(message.tenant, message.device),
+                headers=[(IDENTITY_HEADER, message.identity())],
+            )
+        except Exception as error:  # noqa: BLE001 - `put` raises it, once the others have their outcomes
+            return error
+
+
+async def _first_error(sent: Sequence[asyncio.Future[None] | Exception]) -> Exception | None:
+    """Wait for every outcome; of those that failed, the first as they were sent."""
+    first = None
+    try:
+        for outcome in sent:
+            try:
+                if isinstance(outcome, Exception):
+                    raise outcome
+                await outcome
+            except Exception as error:  # noqa: BLE001 - as above
+                first = first or error
+    except asyncio.CancelledError:
+        for outcome in sent:
+            if isinstance(outcome, asyncio.Future):
+                outcome.cancel()  # nobody will look at it
+        raise
+    return first
