@@ -33,15 +33,14 @@ class KafkaOutbox:
     async def put(self, messages: Iterable[RawMessage]) -> None:
         """See `Outbox.put`."""
         reached(Moment.EDGE_RECEIVED)
-        # Each is sent before one is waited for; no task for each, since that costs as much as to send.
+        # Each is sent before one is waited for. A task for each would cost as much as to send it.
         sent = [self._send(message) for message in messages]
         error = await _first_error(sent)
         if error is not None:
             raise error
         reached(Moment.EDGE_ACKNOWLEDGED)
 
-    def _send(self, message: RawMessage) -> asyncio.Future[None] | Exception:
-        # A full queue is one more outcome: the messages before it are still waited for.
+    def _send(self, message: RawMessage) -> asyncio.Future[None]:
         try:
             return self._publisher.send(
                 RAW_TOPICS[message.dialect],
@@ -49,24 +48,23 @@ class KafkaOutbox:
                 key=key(message.tenant, message.device),
                 headers=[(IDENTITY_HEADER, message.identity())],
             )
-        except Exception as error:  # noqa: BLE001 - `put` raises it, once the others have their outcomes
-            return error
+        except Exception as error:  # noqa: BLE001 - a full queue is one more outcome: those before it are still waited for
+            failed = asyncio.get_running_loop().create_future()
+            failed.set_exception(error)
+            return failed
 
 
-async def _first_error(sent: Sequence[asyncio.Future[None] | Exception]) -> Exception | None:
+async def _first_error(sent: Sequence[asyncio.Future[None]]) -> Exception | None:
     """Wait for every outcome; of those that failed, the first as they were sent."""
     first = None
     try:
         for outcome in sent:
             try:
-                if isinstance(outcome, Exception):
-                    raise outcome
                 await outcome
-            except Exception as error:  # noqa: BLE001 - as above
+            except Exception as error:  # noqa: BLE001 - `put` raises it, once the others have their outcomes
                 first = first or error
     except asyncio.CancelledError:
         for outcome in sent:
-            if isinstance(outcome, asyncio.Future):
-                outcome.cancel()  # nobody will look at it
+            outcome.cancel()  # nobody will look at it
         raise
     return first

@@ -152,7 +152,9 @@ def _arrived(index: int, raw: msgspec.Raw) -> Arrived:
 def _item(index: int, raw: msgspec.Raw) -> tuple[Item, Any]:
     """The item, and its event with all its properties."""
     try:
-        return _usual.decode(raw), None  # a short cut: what is not usual, mistakes included, is what comes of the rest
+        return _usual.decode(
+            raw
+        ), None  # a short cut: what is not usual, mistakes included, is what comes of the rest
     except (ValueError, RecursionError):
         pass
     try:
