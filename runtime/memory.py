@@ -1,7 +1,6 @@
 """Memory: what a process has freed goes back to the machine, so that its bound is one of resident bytes too."""
 
 import ctypes
-import gc
 
 _M_MMAP_THRESHOLD = -3
 """Of glibc's malloc.h."""
@@ -19,17 +18,3 @@ def give_back_freed() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
-
-
-_YOUNG = 10_000
-
-
-def collect_less_often() -> None:
-    """Have Python look for cycles less often, and never in what lives as long as the process; call it once all of that is there.
-
-    A request makes tens of objects that die with it and no cycles: to look at each seven hundred takes one part in twenty of
-    the CPU. What cycles there are wait a little longer.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_YOUNG)

@@ -25,7 +25,6 @@ from producers.renewal import Renewal
 from producers.settings import CoapSettings, EdgeSettings
 from runtime import log as runtime_log
 from runtime.health import health
-from runtime.memory import collect_less_often
 from runtime.process import until_told_to_stop
 from runtime.publisher import Publisher
 from runtime.registry import Devices, Registry
@@ -134,6 +133,5 @@ async def _run(devices: Registry, settings: CoapSettings, edge: EdgeSettings, ka
             alive=lambda: publisher.error,
         ):
             log.info("listening", host=settings.host, coap=ports.coap, coaps=ports.coaps)
-            collect_less_often()
             await until_told_to_stop()
             log.info("stopping")

@@ -31,7 +31,6 @@ from producers.renewal import Renewal
 from producers.settings import EdgeSettings, HttpSettings
 from runtime import log as logging
 from runtime.health import health
-from runtime.memory import collect_less_often
 from runtime.process import until_told_to_stop
 from runtime.publisher import Publisher, PublishError, TooLarge
 from runtime.registry import Devices, Registry
@@ -216,7 +215,6 @@ async def _serve(
                 ready=lambda: publisher.error or registry.trouble,
                 alive=lambda: publisher.error or registry.trouble,
             ):
-                collect_less_often()
                 await until_told_to_stop()
 
 
