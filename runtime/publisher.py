@@ -1,8 +1,6 @@
 """Publisher: records onto the log, each acknowledged by the broker before anybody is told so."""
 
 import asyncio
-import contextlib
-import threading
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, Protocol, Self
@@ -40,6 +38,9 @@ class Broken(PublishError):
 
 
 QUEUE_FULL_SECONDS = 0.01
+
+BUSY_SECONDS, IDLE_SECONDS = 0.001, 0.1
+"""How often librdkafka is asked what happened, while something is on its way, and while nothing is."""
 
 
 class Log(Protocol):
@@ -103,7 +104,7 @@ class Publisher:
         }
         self._max_record_bytes = max_record_bytes
         self._acknowledged: deque[tuple[asyncio.Future[None], KafkaError | None]] = deque()
-        self._stopping = threading.Event()
+        self._unsettled = 0
         self.error: str = ""
         """What broke the producer for good, or ""."""
 
@@ -111,15 +112,13 @@ class Publisher:
         """Start the producer. It connects in the background, and goes on trying."""
         self._loop = asyncio.get_running_loop()
         self._producer = Producer(self._options, error_cb=self._on_error)
-        self._thread = threading.Thread(target=self._poll, name="publisher", daemon=True)
-        self._thread.start()
+        self._timer = self._loop.call_later(IDLE_SECONDS, self._look)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Give queued records up to ten seconds to be acknowledged, then stop."""
         await self._loop.run_in_executor(None, self._producer.flush, 10)
-        self._stopping.set()
-        await self._loop.run_in_executor(None, self._thread.join)
+        self._timer.cancel()
         self._settle()
         # librdkafka's threads end when nobody refers to the producer any more.
         del self._producer
@@ -158,19 +157,24 @@ class Publisher:
             raise Overloaded("too many records wait for the broker's acknowledgement") from error
         except KafkaException as error:
             raise _translated(error.args[0]) from error
+        self._unsettled += 1
+        if self._unsettled == 1:
+            self._timer.cancel()
+            self._timer = self._loop.call_later(BUSY_SECONDS, self._look)
         return future
 
-    def _poll(self) -> None:
-        # One wake-up of the loop for all the acknowledgements that one poll brought.
-        while not self._stopping.is_set():
-            self._producer.poll(0.1)
-            if self._acknowledged:
-                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                    self._loop.call_soon_threadsafe(self._settle)
+    def _look(self) -> None:
+        # On the loop and not in a thread, which would fight with it for the interpreter at each acknowledgement.
+        try:
+            self._producer.poll(0)
+            self._settle()
+        finally:
+            self._timer = self._loop.call_later(BUSY_SECONDS if self._unsettled else IDLE_SECONDS, self._look)
 
     def _settle(self) -> None:
         while self._acknowledged:
             future, error = self._acknowledged.popleft()
+            self._unsettled -= 1
             if future.cancelled():
                 continue
             if error is None:

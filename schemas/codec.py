@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, TypeVar
@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import fastavro
 import msgspec
 from fastavro.schema import fingerprint, to_parsing_canonical_form
+
+from schemas.plain_avro import PLAIN
 
 MARKER = b"\xc3\x01"
 """What single-object encoding begins with (Avro 1.11 specification, "Single-object encoding")."""
@@ -31,6 +33,9 @@ R = TypeVar("R", bound=Record)
 def encode(record: Record) -> bytes:
     """The record in single-object encoding: marker, fingerprint of the writer's schema, Avro binary."""
     schema, header = _newest(type(record))
+    plain = _plain(type(record))
+    if plain is not None:
+        return header + b"".join([write(getattr(record, name)) for name, write in plain])
     buffer = io.BytesIO()
     buffer.write(header)
     fastavro.schemaless_writer(buffer, schema, msgspec.structs.asdict(record))
@@ -56,6 +61,19 @@ def decode(record: type[R], data: bytes) -> R:
         return record(**fields)
     except (ValueError, EOFError, IndexError, TypeError, KeyError, OverflowError) as error:
         raise Undecodable(f"not a {record.__name__}: {error}") from error
+
+
+@cache
+def _plain(record: type[Record]) -> Sequence[tuple[str, Callable[[Any], bytes]]] | None:
+    """How to write each field, where no field is more than text, bytes, a number or a map of texts.
+
+    The same bytes as fastavro's, in half the time: an edge writes such a record for each message.
+    """
+    fields = _newest(record)[0]["fields"]
+    names = [json.dumps(field["type"], sort_keys=True) for field in fields]
+    if not all(name in PLAIN for name in names):
+        return None
+    return [(field["name"], PLAIN[name]) for field, name in zip(fields, names, strict=True)]
 
 
 @cache

@@ -1,9 +1,9 @@
 """Dialect: one vendor's device API below one root path."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 from aiocoap import Code
 
 from producers.coap.remote import Proof
@@ -11,8 +11,7 @@ from schemas.device import Device
 from schemas.raw_message import RawMessage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     """A whole body, and the circumstances of the message that completed it."""
 
     path: Sequence[str]

@@ -14,7 +14,7 @@ from producers.coap.refusal import Refused
 from producers.coap.remote import Remote
 from producers.coap.wire import Datagram, Type
 from producers.limits import Limits
-from producers.metrics import SECONDS, Outcome, count
+from producers.metrics import Outcome, count, observe
 from producers.outbox import Outbox
 from runtime.publisher import PublishError, TooLarge
 from schemas.device import Device
@@ -100,7 +100,7 @@ class Site:
         finally:
             if outcome is not None:
                 count(name, outcome)
-                SECONDS.labels(name).observe(self._clock() - started)
+                observe(name, self._clock() - started)
         return response
 
     def _route(self, request: Datagram) -> tuple[Dialect, Sequence[str]]:

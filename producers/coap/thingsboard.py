@@ -16,6 +16,8 @@ from schemas.raw_message import RawMessage
 from schemas.reading import Feature
 from schemas.thingsboard import NotTelemetry
 
+_FEATURES = {feature.value: feature for feature in Feature}
+
 
 class ThingsBoard:
     """`POST /api/v1/{token}/telemetry`, `POST /api/v1/telemetry` and the same for attributes; codes as ThingsBoard answers.
@@ -39,7 +41,7 @@ class ThingsBoard:
         if method not in (Code.GET, Code.POST):
             raise Refused(Code.METHOD_NOT_ALLOWED, Outcome.MALFORMED)
         token, name = _addressed(path)
-        if name not in list(Feature):
+        if name not in _FEATURES:
             raise Refused(Code.BAD_REQUEST, Outcome.UNKNOWN)
         if method != Code.POST:
             raise Refused(Code.BAD_REQUEST, Outcome.MALFORMED)
@@ -54,7 +56,7 @@ class ThingsBoard:
             return message(
                 tenant=device.tenant,
                 device=device.device,
-                feature=Feature(_addressed(arrival.path)[1]),
+                feature=_FEATURES[_addressed(arrival.path)[1]],
                 body=arrival.body,
                 received_at=arrival.received_at,
                 untimed_id=lambda: _exchange(arrival),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import blake2b
 
+import msgspec
 from aiocoap.numbers import OptionNumber
 
 VERSION = 1
@@ -22,7 +23,8 @@ LONGEST_OPTIONS = 4096
 """Bytes of all options together. A device sends a dozen options, and 2 KB where a proxy's address is among them; without
 a bound one request could keep megabytes for as long as Kafka takes."""
 
-_REQUEST, _RESPONSES = 0, (2, 4, 5)
+_REQUEST = 0
+_CLASSES = frozenset({_REQUEST, 2, 4, 5})
 _BYTE, _TWO_BYTES, _RESERVED = 13, 14, 15
 _NO_CACHE_KEY_MASK, _NO_CACHE_KEY, _UNSAFE = 0x1E, 0x1C, 0x02
 _KEY_BYTES = 16
@@ -40,6 +42,9 @@ class Type(IntEnum):
     NON = 1
     ACK = 2
     RST = 3
+
+
+_TYPES = tuple(Type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +66,7 @@ class Block:
         return self.number * self.size
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Datagram:
+class Datagram(msgspec.Struct, frozen=True, kw_only=True):
     """One message as it arrived; option values are bytes until somebody needs them."""
 
     type: Type
@@ -83,8 +87,10 @@ class Datagram:
 
     def uint(self, number: int, longest: int) -> int | None:
         """The first value of an option that holds an unsigned integer; one of more bytes is passed over (RFC 7252, 5.4.3)."""
-        values = self.values(number)
-        return int.from_bytes(values[0], "big") if values and len(values[0]) <= longest else None
+        for found, value in self.options:
+            if found == number:
+                return int.from_bytes(value, "big") if len(value) <= longest else None
+        return None
 
     @property
     def block1(self) -> Block | None:
@@ -114,13 +120,13 @@ def decode(data: bytes) -> Datagram:
     code = data[1]
     if token_end > HEADER + LONGEST_TOKEN or token_end > len(data):
         raise Malformed("token length")
-    if code >> 5 not in (_REQUEST, *_RESPONSES):
+    if code >> 5 not in _CLASSES:
         raise Malformed("reserved class of code")
     if code == 0 and len(data) > HEADER:
         raise Malformed("an empty message with more than a header")
     options, payload = _options(data, token_end)
     return Datagram(
-        type=Type(data[0] >> 4 & 3),
+        type=_TYPES[data[0] >> 4 & 3],
         code=code,
         message_id=int.from_bytes(data[2:4], "big"),
         token=data[HEADER:token_end],
@@ -131,20 +137,23 @@ def decode(data: bytes) -> Datagram:
 
 def _options(data: bytes, position: int) -> tuple[tuple[tuple[int, bytes], ...], bytes]:
     options: list[tuple[int, bytes]] = []
-    number, begin = 0, position
-    while position < len(data):
+    number, begin, end = 0, position, len(data)
+    while position < end:
         first = data[position]
         position += 1
         if first == PAYLOAD_MARKER:
-            if position == len(data):
+            if position == end:
                 raise Malformed("a payload marker without payload")
             return tuple(options), data[position:]
         if len(options) == MOST_OPTIONS:
             raise Malformed("too many options")
-        delta, position = _extended(data, position, first >> 4)
-        length, position = _extended(data, position, first & 0x0F)
+        delta, length = first >> 4, first & 0x0F
+        if delta >= _BYTE:
+            delta, position = _extended(data, position, delta)
+        if length >= _BYTE:
+            length, position = _extended(data, position, length)
         number += delta
-        if position + length > len(data):
+        if position + length > end:
             raise Malformed("an option that is longer than the message")
         if position + length - begin > LONGEST_OPTIONS:
             raise Malformed("options that are too long")
@@ -154,8 +163,7 @@ def _options(data: bytes, position: int) -> tuple[tuple[tuple[int, bytes], ...],
 
 
 def _extended(data: bytes, position: int, nibble: int) -> tuple[int, int]:
-    if nibble < _BYTE:
-        return nibble, position
+    """What a nibble stands for that is no number by itself, and where the next byte is."""
     if nibble == _RESERVED:
         raise Malformed("reserved option delta or length")
     width = 1 if nibble == _BYTE else 2

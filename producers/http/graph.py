@@ -1,9 +1,10 @@
 """Microsoft Graph (beta): `ingestTelemetry` of workplace sensor devices."""
 
+import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import zip_longest
 from typing import Annotated, Any, NamedTuple
 from uuid import uuid4
@@ -60,6 +61,12 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return self.device_id or ""
 
 
+class _Usual(Item, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """An item as most are: every name spelled as documented, none beside them, and no event."""
+
+    event_value: None = None
+
+
 class Arrived(NamedTuple):
     """An item, what makes its reading this reading, and the bytes it came in."""
 
@@ -75,6 +82,11 @@ _NAMES = {
     name.lower(): name for struct in (Item, EventValue, User) for name in struct.__struct_encode_fields__
 }
 """How property names are spelled, by their lower case: Microsoft's own samples write `sensorid`."""
+
+_FIELDS = dict(zip(Item.__struct_encode_fields__, Item.__struct_fields__, strict=True))
+"""Where an item has each property."""
+
+_usual = msgspec.json.Decoder(_Usual)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -120,24 +132,39 @@ def _telemetry(body: bytes) -> list[msgspec.Raw]:
 
 
 def _arrived(index: int, raw: msgspec.Raw) -> Arrived:
+    item, event = _item(index, raw)
     try:
-        properties = _spelled(msgspec.json.decode(raw))
-        item = msgspec.convert(properties, Item)
         moment = _microseconds(item.timestamp)
-    except (ValueError, RecursionError) as error:
-        what, _, where = str(error).partition(" - at `$")
-        raise Refusal(400, f"telemetry[{index}]{where.rstrip('`')}: {what}") from error
+    except ValueError as error:
+        raise _wrong(index, error) from error
     value = _VALUE_OF.get(item.sensor_type.lower())
     if value is None:
         raise Refusal(400, f"telemetry[{index}].sensorType: expected one of {', '.join(SENSOR_TYPES)}")
-    if value and properties.get(value) is None:
+    if value and getattr(item, _FIELDS[value]) is None:
         raise Refusal(400, f"telemetry[{index}].{value}: required by sensorType {item.sensor_type}")
     if moment is not None and not EARLIEST_US <= moment <= LATEST_US:
         raise Refusal(400, f"telemetry[{index}].timestamp: not between the years 1900 and 2299")
     if not item.device:
         raise Refusal(400, f"telemetry[{index}].deviceId: required")
-    facts = _facts(item, moment, properties.get("eventValue"))
+    facts = _facts(item, moment, event)
     return Arrived(item.device, moment is not None, facts, raw)
+
+
+def _item(index: int, raw: msgspec.Raw) -> tuple[Item, Any]:
+    """The item, and its event with all its properties."""
+    # A short cut: what is not usual, mistakes included, means what the rest makes of it.
+    with contextlib.suppress(ValueError, RecursionError):
+        return _usual.decode(raw), None
+    try:
+        properties = _spelled(msgspec.json.decode(raw))
+        return msgspec.convert(properties, Item), properties.get("eventValue")
+    except (ValueError, RecursionError) as error:
+        raise _wrong(index, error) from error
+
+
+def _wrong(index: int, error: Exception) -> Refusal:
+    what, _, where = str(error).partition(" - at `$")
+    return Refusal(400, f"telemetry[{index}]{where.rstrip('`')}: {what}")
 
 
 def _spelled(value: Any) -> Any:
@@ -200,7 +227,8 @@ def _microseconds(timestamp: str | None) -> int | None:
         raise ValueError("Expected an ISO 8601 date and time - at `$.timestamp`") from None
     if moment.tzinfo is None:  # documented as always UTC; some clients leave that out
         moment = moment.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 async def _admit(request: web.Request, door: Door) -> Speaker:

@@ -25,7 +25,7 @@ from producers.http.refusal import Refusal
 from producers.http.tls import ServerCertificate
 from producers.http.verifier import Verifier
 from producers.limits import Limits
-from producers.metrics import SECONDS, Credential, Outcome, count
+from producers.metrics import Credential, Outcome, count, observe
 from producers.outbox import KafkaOutbox, Outbox
 from producers.renewal import Renewal
 from producers.settings import EdgeSettings, HttpSettings
@@ -42,6 +42,12 @@ Refuse = Callable[[web.Request, Refusal], web.Response]
 
 DIALECTS: Sequence[Dialect] = (graph.DIALECT, digital_twins.DIALECT, thingsboard.DIALECT)
 """Every dialect that the edge speaks."""
+
+_SPEAKERS = [
+    (tuple(f"{prefix}/" for prefix in dialect.prefixes), dialect.prefixes, dialect.name, dialect.refuse)
+    for dialect in DIALECTS
+]
+"""Below which paths, and at which, in whose words errors are told."""
 
 GRACE = 5
 """Seconds that an answer may take beyond Kafka's acknowledgement, when the process stops."""
@@ -145,7 +151,7 @@ def _errors(edge: EdgeSettings) -> Middleware:
             count(name, refusal.outcome)
             return refuse(request, refusal)
         finally:
-            SECONDS.labels(name).observe(time.perf_counter() - started)
+            observe(name, time.perf_counter() - started)
 
     return answer
 
@@ -171,9 +177,9 @@ def _refusal(error: Exception, edge: EdgeSettings) -> Refusal:
 
 
 def _speaker(path: str) -> tuple[str, Refuse]:
-    for dialect in DIALECTS:
-        if any(path == prefix or path.startswith(f"{prefix}/") for prefix in dialect.prefixes):
-            return dialect.name, dialect.refuse
+    for below, exactly, name, refuse in _SPEAKERS:
+        if path.startswith(below) or path in exactly:
+            return name, refuse
     return "none", _refuse_plainly
 
 

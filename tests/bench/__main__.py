@@ -13,6 +13,9 @@ from rich.console import Console
 from tests.bench.line import Result, machine, show
 
 LINES: Mapping[str, str] = {
+    "coap": "tests.bench.line_coap",
+    "http-1": "tests.bench.line_http_one",
+    "http-1000": "tests.bench.line_http_thousand",
     "process": "tests.bench.line_process",
     "sink": "tests.bench.line_sink",
 }

@@ -35,7 +35,7 @@ from sinks.consumer import BlockConsumer
 from sinks.dead_letters import KafkaDeadLetters
 from sinks.settings import ClickHouseSettings, SinkSettings
 from sinks.sink import Batch, Block
-from tests.bench.line import OURS, Candidate, Clock, Figure, Result, apart, cpu_of, play
+from tests.bench.line import OURS, Candidate, Clock, Figure, Result, apart, play
 from tests.support.engine import database
 from tests.support.processes import stack_settings
 
@@ -67,9 +67,7 @@ async def _result(rounds: int, said: Callable[[str], None]) -> Result:
             await asyncio.to_thread(_fill, stack.bootstrap, file)
             candidates = _candidates(stack.bootstrap, stack.clickhouse_url, stack.pid("clickhouse"), file)
             figures = await asyncio.to_thread(play, candidates, rounds, said)
-    return Result(
-        "sink", "rows", figures, least=800_000, ratios={"prebuilt Arrow": 0.4}
-    )
+    return Result("sink", "rows", figures, least=800_000, ratios={"prebuilt Arrow": 0.4})
 
 
 def _candidates(bootstrap: str, url: str, engine: int, file: Path) -> Mapping[str, Candidate]:
@@ -186,9 +184,7 @@ def _fill(bootstrap: str, file: Path) -> None:
     for partition in range(PARTITIONS):
         log.append(list(_records(ids[TOPIC], partition)))
         for _, span, data in log[-1]:
-            producer.produce(
-                READINGS, data, partition=partition, headers=span.headers(), timestamp=span.time
-            )
+            producer.produce(READINGS, data, partition=partition, headers=span.headers(), timestamp=span.time)
         assert producer.flush(60) == 0
     file.write_bytes(pickle.dumps(log))
 

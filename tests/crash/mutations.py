@@ -115,8 +115,8 @@ MUTATIONS: Sequence[Mutation] = (
         [
             Edit(
                 "producers/outbox.py",
-                "await asyncio.gather(*sent, return_exceptions=True)",
-                "[None for each in sent if asyncio.ensure_future(each)]",
+                "await _first_error(sent)",
+                "asyncio.ensure_future(_first_error(sent)) and None",
             )
         ],
         ["http-starve"],

@@ -1,0 +1,48 @@
+"""Avro's binary encoding of plain values: text, bytes, numbers, maps of texts (Avro 1.11 specification, "Binary Encoding")."""
+
+import json
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+_SEVEN_BITS, _MORE = 0x7F, 0x80
+
+
+@lru_cache(1024)
+def number(value: int) -> bytes:
+    """A long: zigzag, then seven bits a byte, the lowest first. Lengths and a burst's times are the same again and again."""
+    rest = value << 1 if value >= 0 else (-value << 1) - 1
+    encoded = bytearray()
+    while rest > _SEVEN_BITS:
+        encoded.append(rest & _SEVEN_BITS | _MORE)
+        rest >>= 7
+    encoded.append(rest)
+    return bytes(encoded)
+
+
+def data(value: bytes) -> bytes:
+    """Bytes, behind their length."""
+    return number(len(value)) + value
+
+
+def text(value: str) -> bytes:
+    """A text in UTF-8, behind its length."""
+    encoded = value.encode()
+    return number(len(encoded)) + encoded
+
+
+def texts(value: Mapping[str, str]) -> bytes:
+    """A map of texts: one block of pairs, if there are any, and the end."""
+    if not value:
+        return b"\0"
+    pairs = [text(key) + text(of) for key, of in value.items()]
+    return b"%b%b\0" % (number(len(pairs)), b"".join(pairs))
+
+
+PLAIN: Mapping[str, Callable[[Any], bytes]] = {
+    json.dumps("string"): text,
+    json.dumps("bytes"): data,
+    json.dumps("long"): number,
+    json.dumps({"type": "map", "values": "string"}, sort_keys=True): texts,
+}
+"""By the type as a schema says it, in JSON."""

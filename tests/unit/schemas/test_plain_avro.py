@@ -1,0 +1,47 @@
+"""Plain values are written as fastavro writes them."""
+
+import io
+
+import fastavro
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.codec import encode
+from schemas.raw_message import RawMessage
+
+SCHEMA = fastavro.parse_schema(
+    {
+        "type": "record",
+        "name": "RawMessage",
+        "fields": [
+            *({"name": name, "type": "string"} for name in ("tenant", "dialect", "device", "message_id")),
+            {"name": "received_at", "type": "long"},
+            {"name": "content_type", "type": "string"},
+            {"name": "attributes", "type": {"type": "map", "values": "string"}},
+            {"name": "body", "type": "bytes"},
+        ],
+    }
+)
+HEADER = 10
+TEXT = st.text(st.characters(codec="utf-8")) | st.text("é", min_size=20, max_size=5000)
+
+
+@given(
+    st.builds(
+        RawMessage,
+        tenant=TEXT,
+        dialect=TEXT,
+        device=TEXT,
+        message_id=TEXT,
+        received_at=st.integers(-(2**63), 2**63 - 1),
+        content_type=TEXT,
+        attributes=st.dictionaries(TEXT, TEXT),
+        body=st.binary(),
+    )
+)
+def test_a_message_becomes_the_bytes_that_fastavro_writes(message: RawMessage) -> None:
+    """One example a message, of any texts and numbers."""
+    written = io.BytesIO()
+    fastavro.schemaless_writer(written, SCHEMA, msgspec.structs.asdict(message))
+    assert encode(message)[HEADER:] == written.getvalue()
