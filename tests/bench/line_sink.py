@@ -28,6 +28,7 @@ from schemas.reading import reading
 from schemas.reading_block import Fate, MessageRow, Span, decode, encode
 from schemas.topics import READINGS
 from sinks.app import consumer_options
+from sinks.clickhouse import canary
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.tables import tables
 from sinks.clickhouse.writer import ClickHouseSink
@@ -35,7 +36,7 @@ from sinks.consumer import BlockConsumer
 from sinks.dead_letters import KafkaDeadLetters
 from sinks.settings import ClickHouseSettings, SinkSettings
 from sinks.sink import Batch, Block
-from tests.bench.line import OURS, Candidate, Clock, Figure, Result, apart, cpu_of, play
+from tests.bench.line import OURS, Candidate, Clock, Figure, Result, apart, play
 from tests.support.engine import database
 from tests.support.processes import stack_settings
 
@@ -67,9 +68,7 @@ async def _result(rounds: int, said: Callable[[str], None]) -> Result:
             await asyncio.to_thread(_fill, stack.bootstrap, file)
             candidates = _candidates(stack.bootstrap, stack.clickhouse_url, stack.pid("clickhouse"), file)
             figures = await asyncio.to_thread(play, candidates, rounds, said)
-    return Result(
-        "sink", "rows", figures, least=800_000, ratios={"prebuilt Arrow": 0.4}
-    )
+    return Result("sink", "rows", figures, least=800_000, ratios={"prebuilt Arrow": 0.4})
 
 
 def _candidates(bootstrap: str, url: str, engine: int, file: Path) -> Mapping[str, Candidate]:
@@ -101,7 +100,11 @@ def _ours(where: ClickHouseSettings, engine: int, bootstrap: str) -> Figure:
     """In a process of its own: the sink, from when it is given its partitions to when all is stored and committed."""
     give_back_freed()
     kafka, settings = KafkaSettings(bootstrap=bootstrap), SinkSettings(group=f"sink-{where.database}")
-    sink = _Counting(connect(where, insert_timeout=settings.insert_timeout))
+    client = connect(where, insert_timeout=settings.insert_timeout)
+    sink = _Counting(client)
+    # As every sink begins; it also loads what the first insert needs.
+    canary.check(client, sink)
+    sink.inserted.clear()
     clocks: list[tuple[Clock, Clock]] = []
 
     def joined() -> str:
@@ -186,9 +189,7 @@ def _fill(bootstrap: str, file: Path) -> None:
     for partition in range(PARTITIONS):
         log.append(list(_records(ids[TOPIC], partition)))
         for _, span, data in log[-1]:
-            producer.produce(
-                READINGS, data, partition=partition, headers=span.headers(), timestamp=span.time
-            )
+            producer.produce(READINGS, data, partition=partition, headers=span.headers(), timestamp=span.time)
         assert producer.flush(60) == 0
     file.write_bytes(pickle.dumps(log))
 
