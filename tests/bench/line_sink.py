@@ -184,7 +184,9 @@ def _batches(file: Path) -> Iterator[Batch]:
 def _fill(bootstrap: str, file: Path) -> None:
     """The blocks onto the log, and into a file for those who do not read it."""
     ids = topic_ids(KafkaSettings(bootstrap=bootstrap), [TOPIC])
-    producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})
+    # As `runtime.publisher` does.
+    options = {"enable.idempotence": True, "compression.type": "lz4", "linger.ms": 2}
+    producer = Producer({"bootstrap.servers": bootstrap, **options})
     log: list[list[Record]] = []
     for partition in range(PARTITIONS):
         log.append(list(_records(ids[TOPIC], partition)))
