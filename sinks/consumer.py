@@ -99,8 +99,9 @@ class BlockConsumer:
     def _gather(self, seconds: float) -> None:
         """Poll, and again while there is more and nothing is full: age alone would make small batches of a backlog."""
         until = self._monotonic() + self._settings.batch_seconds
-        while self._poll(POLL_BLOCKS, seconds) >= POLL_BLOCKS and self._monotonic() < until:
-            if self._held() > self._settings.buffer_bytes or any(self._due(math.inf)):
+        while self._poll(POLL_BLOCKS, seconds) >= POLL_BLOCKS and not self._stopping():
+            full = self._held() > self._settings.buffer_bytes or any(self._due(math.inf))
+            if full or self._monotonic() >= until:
                 return
             seconds = 0
 

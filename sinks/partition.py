@@ -90,7 +90,7 @@ class Partition:
         if not self._blocks:
             self.since = self._monotonic()
         block = Block(offset=offset, span=span, messages=messages, letter=letter)
-        held = _Held(block, _rows(messages), messages.nbytes)
+        held = _Held(block, _rows(messages), messages.get_total_buffer_size())
         self._blocks.append(held)
         self.position = offset + 1
         self.rows += held.rows

@@ -1,5 +1,6 @@
 """A batch as the rows of each table: Arrow columns in, Arrow columns out, never a Python object a row."""
 
+import itertools
 import json
 from collections.abc import Sequence
 
@@ -53,14 +54,20 @@ def _messages(blocks: Sequence[Block]) -> pa.Table:
     names = ["origin_offset" if name == "offset" else name for name in SCHEMA.names]
     table = pa.Table.from_batches([block.messages for block in some], SCHEMA)
     table = table.unify_dictionaries().combine_chunks().rename_columns(names)
-    rows = [pa.repeat(index, block.messages.num_rows) for index, block in enumerate(some)]
-    block_of = pa.concat_arrays(rows)
+    runs = [
+        (origin, sum(block.messages.num_rows for block in run))
+        for origin, run in itertools.groupby(
+            some, lambda block: (block.span.topic, block.span.topic_id, block.span.partition)
+        )
+    ]
+    topics, topic_ids, partitions = zip(*(origin for origin, _ in runs), strict=True)
+    run_of = pa.concat_arrays([pa.repeat(index, count) for index, (_, count) in enumerate(runs)])
     for name, values in (
-        ("origin_topic", pa.array([block.span.topic for block in some]).dictionary_encode()),
-        ("origin_topic_id", pa.array([block.span.topic_id for block in some]).dictionary_encode()),
-        ("origin_partition", pa.array([block.span.partition for block in some], pa.uint16())),
+        ("origin_topic", pa.array(topics).dictionary_encode()),
+        ("origin_topic_id", pa.array(topic_ids).dictionary_encode()),
+        ("origin_partition", pa.array(partitions, pa.uint16())),
     ):
-        table = table.append_column(name, values.take(block_of))
+        table = table.append_column(name, values.take(run_of))
     return table
 
 

@@ -28,6 +28,7 @@ from schemas.reading import reading
 from schemas.reading_block import Fate, MessageRow, Span, decode, encode
 from schemas.topics import READINGS
 from sinks.app import consumer_options
+from sinks.clickhouse import canary
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.tables import tables
 from sinks.clickhouse.writer import ClickHouseSink
@@ -99,7 +100,11 @@ def _ours(where: ClickHouseSettings, engine: int, bootstrap: str) -> Figure:
     """In a process of its own: the sink, from when it is given its partitions to when all is stored and committed."""
     give_back_freed()
     kafka, settings = KafkaSettings(bootstrap=bootstrap), SinkSettings(group=f"sink-{where.database}")
-    sink = _Counting(connect(where, insert_timeout=settings.insert_timeout))
+    client = connect(where, insert_timeout=settings.insert_timeout)
+    sink = _Counting(client)
+    # As every sink begins; it also loads what the first insert needs.
+    canary.check(client, sink)
+    sink.inserted.clear()
     clocks: list[tuple[Clock, Clock]] = []
 
     def joined() -> str:
@@ -179,7 +184,9 @@ def _batches(file: Path) -> Iterator[Batch]:
 def _fill(bootstrap: str, file: Path) -> None:
     """The blocks onto the log, and into a file for those who do not read it."""
     ids = topic_ids(KafkaSettings(bootstrap=bootstrap), [TOPIC])
-    producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})
+    # As `runtime.publisher` does.
+    options = {"enable.idempotence": True, "compression.type": "lz4", "linger.ms": 2}
+    producer = Producer({"bootstrap.servers": bootstrap, **options})
     log: list[list[Record]] = []
     for partition in range(PARTITIONS):
         log.append(list(_records(ids[TOPIC], partition)))

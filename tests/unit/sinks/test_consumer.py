@@ -603,6 +603,34 @@ def test_commits_that_are_lost_repeat_nothing():
     ]
 
 
+class SlowSink(JournalSink):
+    """Takes two seconds a batch."""
+
+    def write(self, batch: Batch, piece: Piece) -> None:
+        """Take them."""
+        self._consumer.now += 2
+        super().write(batch, piece)
+
+
+def test_a_backlog_makes_full_batches():
+    """While there is more a partition gathers on, though it is due by its age: an insert of another one took long."""
+    consumer = ScriptedConsumer(
+        _give(0, 1),
+        [record(0, 0, 40), record(0, 0, 0, partition=1)],
+        [record(n, n, n, partition=1) for n in range(1, 21)],
+        [record(n, n, n, partition=1) for n in range(21, 41)],
+        *[()] * 3,
+        committed=dict.fromkeys([0, 1], (0, Progress(topic_id="r").encode())),
+    )
+
+    _run_into(SlowSink(consumer), consumer, batch_rows=41)
+
+    assert [line for line in consumer.journal if line.startswith("insert")] == [
+        "insert 0 0-0",
+        "insert 1 0-40",
+    ]
+
+
 def test_it_polls_between_the_question_and_the_batch():
     """What is stored is asked in a turn of its own: its requests and those of a batch do not add up between two polls."""
     sink = _has_stored(record(0, 0, 4))

@@ -119,7 +119,7 @@ def test_what_is_done_is_forgotten():
 
     partition.done(batch, after)
 
-    assert (partition.rows, partition.bytes) == (5, run(2, 6).nbytes)
+    assert (partition.rows, partition.bytes) == (5, run(2, 6).get_total_buffer_size())
 
 
 def test_the_rest_of_a_batch_ages_anew():
