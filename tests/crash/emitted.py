@@ -4,7 +4,7 @@ import logging
 from collections import defaultdict
 from typing import Any
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from runtime.settings import LIBRDKAFKA
 from schemas.reading_block import Span, decode
@@ -42,6 +42,17 @@ class Emitted:
 
     def settled(self) -> bool:
         """Whether processors have emitted all that is on the raw log, and sinks have committed all that was emitted."""
+        try:
+            return self._settled()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError._UNKNOWN_PARTITION:
+                # After it was frozen Kafka takes its own broker for dead for a moment. A client that asks who leads a partition
+                # just then hears nobody, and believes it until it is told to ask again.
+                self._consumer.list_topics(timeout=10)
+                return False
+            raise
+
+    def _settled(self) -> bool:
         self.catch_up()
         raw = [(topic, number) for topic in RAW_TOPICS.values() for number in self._partitions]
         if any(self._covered[each] + 1 < self._end(*each) for each in raw):
