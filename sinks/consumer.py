@@ -17,7 +17,7 @@ from sinks.delivery import Delivery
 from sinks.incoming import read
 from sinks.partition import Partition
 from sinks.progress import Pending, Progress
-from sinks.recovery import recover
+from sinks.recovery import recover, restored
 from sinks.settings import SinkSettings
 from sinks.sink import Sink, SinkError
 from sinks.stranded import Stranded
@@ -178,7 +178,7 @@ class BlockConsumer:
 
     def _start(self, found: TopicPartition) -> tuple[int, Progress, bool]:
         """Where to go on, with what progress, and whether that says all that is stored."""
-        progress = self._restored(found)
+        progress = restored(found, self._settings.group)
         if progress.topic_id != self._topic_id:
             # Nothing was committed, or it is gone with the age or the deletion of a topic. What it said of raw topics still holds.
             return OFFSET_BEGINNING, Progress(topic_id=self._topic_id, stored=progress.stored), False
@@ -191,24 +191,6 @@ class BlockConsumer:
                 log.error("blocks lost", partition=found.partition, **lost)
                 return first, msgspec.structs.replace(progress, pending=None), False
         return found.offset, progress, True
-
-    def _restored(self, found: TopicPartition) -> Progress:
-        if found.error is not None:
-            raise KafkaException(found.error)
-        try:
-            progress = Progress.decode(found.metadata)
-        except ValueError as error:
-            raise Stranded(self._foreign(found)) from error
-        if found.offset >= 0 and not progress.topic_id:
-            raise Stranded(self._foreign(found))
-        return progress
-
-    def _foreign(self, found: TopicPartition) -> str:
-        return (
-            f"group {self._settings.group}, {READINGS} [{found.partition}]: offset {found.offset} was not committed by a"
-            f" sink (metadata {found.metadata!r:.200}), so what is stored is not known; a sink needs a group of its own,"
-            " and its offsets cannot be reset by hand; docs/sink.md, Exit codes, has the way out"
-        )
 
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         # Called inside a poll, so no insert is in flight: what is gathered can be dropped.

@@ -1,12 +1,14 @@
-"""What is stored of a partition, when Kafka does not say: its commits expired, were deleted, or cannot be gone on from."""
+"""What is stored of a partition: as its group committed it, or as the sink knows it where those commits are gone."""
 
 from collections.abc import Mapping
 
 import structlog
+from confluent_kafka import KafkaException, TopicPartition
 
 from schemas.topics import READINGS
 from sinks.delivery import Keeper
 from sinks.partition import Partition
+from sinks.progress import Progress
 from sinks.sink import Doubtful, Sink, SinkError
 from sinks.stranded import Stranded
 
@@ -39,3 +41,30 @@ def _stored(partition: Partition, sink: Sink, keeper: Keeper) -> Mapping[str, in
             ) from error
         except SinkError as error:
             keeper.hold(error, RETRY_SECONDS)
+
+
+def restored(found: TopicPartition, group: str) -> Progress:
+    """The progress that a group has committed for a partition of `readings`.
+
+    Raises:
+        KafkaException: Kafka did not say.
+        Stranded: it was not a sink that committed.
+
+    """
+    if found.error is not None:
+        raise KafkaException(found.error)
+    try:
+        progress = Progress.decode(found.metadata)
+    except ValueError as error:
+        raise Stranded(_foreign(found, group)) from error
+    if found.offset >= 0 and not progress.topic_id:
+        raise Stranded(_foreign(found, group))
+    return progress
+
+
+def _foreign(found: TopicPartition, group: str) -> str:
+    return (
+        f"group {group}, {READINGS} [{found.partition}]: offset {found.offset} was not committed by a"
+        f" sink (metadata {found.metadata!r:.200}), so what is stored is not known; a sink needs a group of its own,"
+        " and its offsets cannot be reset by hand; docs/sink.md, Exit codes, has the way out"
+    )

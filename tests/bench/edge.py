@@ -14,21 +14,17 @@ from confluent_kafka import Producer
 from schemas.codec import encode
 from schemas.device import Device
 from schemas.topics import DEVICES, key
+from tests.bench.fleet import TENANTS, access_token, bearer
 from tests.bench.line import Clock, Figure
 from tests.support.broker import broker
 from tests.support.processes import free_ports
 
-TENANT = "north"
-TOKEN = "bearer-of-north"
+TENANT = TENANTS[0]
+TOKEN = bearer(TENANT)
 WARM, SECONDS = 0.5, 2.0
 """How long a server is loaded before it is measured, and while."""
 
 START = 30.0
-
-
-def access_token(device: str) -> str:
-    """ThingsBoard's token of a device."""
-    return f"token-of-{device}"
 
 
 @contextlib.contextmanager

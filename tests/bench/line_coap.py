@@ -6,7 +6,8 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 
 from tests.bench.coap_wire import Load
-from tests.bench.edge import access_token, edge, kafka, peer, program, under_load
+from tests.bench.edge import edge, kafka, peer, program, under_load
+from tests.bench.fleet import access_token
 from tests.bench.line import OURS, Candidate, Figure, Result, play
 from tests.support.coap import CON, NON
 from tests.support.processes import free_ports

@@ -27,7 +27,8 @@ from schemas.codec import decode
 from schemas.raw_message import RawMessage
 from schemas.topics import READINGS
 from tests.bench.line import OURS, Clock, Figure, Result, apart, play
-from tests.bench.raw_log import PARTITIONS, TENANT, TOPIC, RawLog, create
+from tests.bench.raw_log import PARTITIONS, TENANT, RawLog, create
+from tests.bench.rebuild import TOPIC
 from tests.support.processes import free_ports, stack_settings
 
 DEVICES, REMEMBERED, BACKLOG = 100_000, 250_000, 75_000

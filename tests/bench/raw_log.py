@@ -17,17 +17,10 @@ from schemas.raw_message import IDENTITY_HEADER, RawMessage
 from schemas.reading_block import Fate, MessageRow, Span
 from schemas.reading_block import encode as encode_block
 from schemas.topics import DEVICES, READINGS, key
+from tests.bench.rebuild import BLOCK, QUEUE, TOPIC, identity
 
-TOPIC = "raw-thingsboard"
-TENANT, PARTITIONS, BLOCK = "acme", 4, 500
+TENANT, PARTITIONS = "acme", 4
 READINGS_A_MESSAGE = 3
-
-_QUEUE = {
-    "compression.type": "lz4",
-    "queue.buffering.max.kbytes": 1 << 20,
-    "queue.buffering.max.messages": 1 << 22,
-    "linger.ms": 20,
-}
 
 
 class RawLog(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,11 +44,11 @@ class RawLog(msgspec.Struct, frozen=True, kw_only=True):
 
     def identities(self) -> bytes:
         """Of the last hour of one partition, as a window takes them."""
-        return b"".join(map(_identity, range(self.remembered)))
+        return b"".join(map(identity, range(self.remembered)))
 
     def fill(self, said: Callable[[str], None]) -> None:
         """Put it there."""
-        producer = Producer({"bootstrap.servers": self.bootstrap, **_QUEUE})
+        producer = Producer({"bootstrap.servers": self.bootstrap, **QUEUE})
         (topic_id,) = topic_ids(KafkaSettings(bootstrap=self.bootstrap), [TOPIC]).values()
         now = time.time_ns() // 1_000_000
         for what, records in (
@@ -121,15 +114,9 @@ def _device(number: int) -> Device:
     return Device(tenant=TENANT, device=f"boiler-{number:06}", place=f"hall-{number % 200}", labels=labels)
 
 
-def _identity(number: int) -> bytes:
-    """As different as real ones are."""
-    return hashlib.blake2b(number.to_bytes(8, "big"), digest_size=16).digest()
-
-
 def _passed(number: int, now: int) -> MessageRow:
-    identity = _identity(number)
     return MessageRow(
-        offset=number, fate=Fate.STORED, logged_at=now, dialect="thingsboard", identity=identity
+        offset=number, fate=Fate.STORED, logged_at=now, dialect="thingsboard", identity=identity(number)
     )
 
 

@@ -8,23 +8,10 @@ from hypothesis import strategies as st
 from schemas.codec import MARKER, Undecodable, _fingerprint, decode, encode
 from schemas.dead_letter import DeadLetter
 from schemas.device import Device
-from schemas.raw_message import RawMessage
-
-INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
-TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+from tests.support.records import INT64, RAW_MESSAGES, TEXT
 
 RECORDS = st.one_of(
-    st.builds(
-        RawMessage,
-        tenant=TEXT,
-        dialect=TEXT,
-        device=TEXT,
-        message_id=TEXT,
-        received_at=INT64,
-        content_type=TEXT,
-        attributes=st.dictionaries(TEXT, TEXT),
-        body=st.binary(),
-    ),
+    RAW_MESSAGES,
     st.builds(
         Device,
         tenant=TEXT,

@@ -5,10 +5,10 @@ import io
 import fastavro
 import msgspec
 from hypothesis import given
-from hypothesis import strategies as st
 
 from schemas.codec import encode
 from schemas.raw_message import RawMessage
+from tests.support.records import RAW_MESSAGES
 
 SCHEMA = fastavro.parse_schema(
     {
@@ -24,22 +24,9 @@ SCHEMA = fastavro.parse_schema(
     }
 )
 HEADER = 10
-TEXT = st.text(st.characters(codec="utf-8")) | st.text("é", min_size=20, max_size=5000)
 
 
-@given(
-    st.builds(
-        RawMessage,
-        tenant=TEXT,
-        dialect=TEXT,
-        device=TEXT,
-        message_id=TEXT,
-        received_at=st.integers(-(2**63), 2**63 - 1),
-        content_type=TEXT,
-        attributes=st.dictionaries(TEXT, TEXT),
-        body=st.binary(),
-    )
-)
+@given(RAW_MESSAGES)
 def test_a_message_becomes_the_bytes_that_fastavro_writes(message: RawMessage) -> None:
     """One example a message, of any texts and numbers."""
     written = io.BytesIO()
