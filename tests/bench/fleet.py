@@ -1,12 +1,10 @@
 """The fleet of a bench: tenants, devices, and what each of them proves itself with."""
 
 import asyncio
-import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-import aiohttp
 import msgspec
 
 from headrace.stack.pki import Pki, ensure_pki
@@ -17,7 +15,7 @@ from schemas.codec import encode
 from schemas.device import Device
 from schemas.topics import DEVICES, key
 from tests.support.coap import der
-from tests.support.processes import until
+from tests.support.registry import known
 
 TENANTS = ("north", "east", "south", "west")
 SECURED = TENANTS[0]
@@ -25,8 +23,6 @@ SECURED = TENANTS[0]
 
 DEVICES_A_TENANT = 75
 COMPONENT = "thermostat"
-
-_KNOWN = re.compile(r"^headrace_registry_devices (\S+)$", re.MULTILINE)
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,16 +94,7 @@ async def register(stack: Stack) -> int:
         await asyncio.gather(
             *(publisher.send(DEVICES, encode(each), key=key(each.tenant, each.device)) for each in fleet)
         )
-    async with aiohttp.ClientSession() as session:
-        for name in ("http", "coap", "process"):
-            url = f"http://127.0.0.1:{getattr(stack.settings, f'{name}_health_port')}/metrics"
-
-            async def knows(url: str = url) -> bool:
-                async with session.get(url) as response:
-                    found = _KNOWN.search(await response.text())
-                return found is not None and float(found[1]) >= len(fleet)
-
-            await until(knows)
+    await known(stack, len(fleet))
     return len(fleet)
 
 

@@ -12,6 +12,7 @@ import aiohttp
 import clickhouse_connect
 import pytest
 import pytest_asyncio
+import yaml
 from rich.console import Console
 
 from headrace.demo import judge
@@ -19,6 +20,7 @@ from headrace.demo.run import register, send, settle
 from headrace.stack.stack import Stack
 from tests.support.commands import headrace
 from tests.support.processes import stack_settings, until
+from tests.support.registry import known
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -45,12 +47,13 @@ def _clickhouse(stack: Stack) -> Iterator[Any]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", name="fleet")
 async def _fleet(stack: Stack) -> None:
-    """The example fleet, registered as an operator does."""
+    """The example fleet, registered as an operator does, and known everywhere: a place is added as of now."""
     environment = os.environ | {"HEADRACE_KAFKA__BOOTSTRAP": stack.bootstrap}
     command = (sys.executable, "-m", "headrace", "devices", "apply", str(stack.state.fleet))
     process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=subprocess.PIPE)
     output, _ = await process.communicate()
     assert process.returncode == 0, output
+    await known(stack, len(yaml.safe_load(stack.state.fleet.read_text())["devices"]))
 
 
 async def _stored(clickhouse: Any, where: str, expected: int) -> list[tuple[Any, ...]]:
