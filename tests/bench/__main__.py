@@ -10,7 +10,7 @@ from typing import cast
 import msgspec
 from rich.console import Console
 
-from tests.bench.line import Result, machine, show
+from tests.bench.line import Shown, machine
 
 LINES: Mapping[str, str] = {
     "coap": "tests.bench.line_coap",
@@ -18,6 +18,7 @@ LINES: Mapping[str, str] = {
     "http-1000": "tests.bench.line_http_thousand",
     "process": "tests.bench.line_process",
     "sink": "tests.bench.line_sink",
+    "whole": "tests.bench.line_whole",
 }
 """Each line, and the module whose `results(rounds, said)` plays it."""
 
@@ -41,15 +42,15 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := sorted(set(arguments.lines) - set(LINES)):
         parser.error(f"no such line: {', '.join(unknown)}; there are {', '.join(LINES)}")
-    console, found = Console(width=120), list[Result]()
+    console, found = Console(width=120), list[Shown]()
     for name in arguments.lines or LINES:
         results = cast(
-            "Callable[[int, Callable[[str], None]], Iterator[Result]]",
+            "Callable[[int, Callable[[str], None]], Iterator[Shown]]",
             importlib.import_module(LINES[name]).results,
         )
         for result in results(arguments.rounds, lambda text: print(text, file=sys.stderr, flush=True)):
             found.append(result)
-            show(result, console)
+            console.print(result.table())
     console.print(f"\n{machine()}, {arguments.rounds} rounds, medians")
     if arguments.json:
         arguments.json.write_bytes(
