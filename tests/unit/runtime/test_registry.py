@@ -2,7 +2,9 @@ import threading
 from hashlib import sha256
 
 import pytest
+from confluent_kafka import Consumer
 
+from runtime import registry
 from runtime.registry import DeviceTable, Registry
 from schemas.codec import encode
 from schemas.device import Device
@@ -185,6 +187,23 @@ def test_the_whole_topic_is_known_at_once(kafka, registered):
 
     with Registry(kafka) as devices:
         assert boiler() == devices.by_token("s3cret")
+
+
+def test_little_is_fetched_ahead(nowhere, monkeypatch):
+    """However many entries the topic has, few of them wait in memory to be taken."""
+    asked = []
+    monkeypatch.setattr(registry, "Consumer", lambda options: asked.append(options) or Consumer(options))
+    monkeypatch.setattr(registry, "_assign_all", refuse)
+
+    with pytest.raises(RuntimeError, match="cannot read the device registry"), Registry(nowhere):
+        pass
+
+    assert asked[0]["queued.max.messages.kbytes"] << 10 == registry.QUEUED_BYTES
+
+
+def refuse(_):
+    """Kafka as it is when it is away."""
+    raise RuntimeError("away")
 
 
 def test_a_tombstone_removes_its_device(kafka, registered):
