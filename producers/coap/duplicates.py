@@ -38,7 +38,8 @@ class Duplicates:
         self._slices: deque[_Slice] = deque()
 
     def __len__(self) -> int:
-        return sum(len(each.answers) for each in self._slices)
+        # A copy: another thread may ask, for the metrics.
+        return sum(len(each.answers) for each in list(self._slices))
 
     def seen(self, remote: Hashable, message_id: int, fingerprint: bytes) -> bytes | None:
         """What was answered to this message, b"" as long as that is nothing; None if it is new, and seen from now on.

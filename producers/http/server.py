@@ -16,6 +16,7 @@ import uvloop
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from producers import metrics
 from producers.http import digital_twins, graph, not_http, thingsboard
 from producers.http.bearer import Tenants
 from producers.http.connections import Connections
@@ -72,6 +73,7 @@ def application(
     app = web.Application(middlewares=[_errors(edge)], client_max_size=settings.max_body_bytes)
     door = Door(tenants=Tenants(settings.tokens, _verifier(app, settings)), devices=devices)
     limits = Limits(edge.limits)
+    metrics.RATE_BUCKETS.set_function(lambda: len(limits))
     for dialect in DIALECTS:
         for path in dialect.paths:
             app.router.add_post(path, _endpoint(dialect, door, limits, outbox, settings.body_timeout))
@@ -91,13 +93,15 @@ def _verifier(app: web.Application, settings: HttpSettings) -> Verifier | None:
             yield
 
     app.cleanup_ctx.append(kept)
-    return Verifier(
+    verifier = Verifier(
         keys,
         issuer=settings.issuer,
         audiences=settings.audiences,
         tenant_claim=settings.tenant_claim,
         roles=settings.roles,
     )
+    metrics.REMEMBERED_TOKENS.set_function(lambda: len(verifier))
+    return verifier
 
 
 def _endpoint(dialect: Dialect, door: Door, limits: Limits, outbox: Outbox, patience: float) -> Handler:
