@@ -30,6 +30,21 @@ REMEMBERED = Gauge(
     "Identities in the de-duplication window.",
     ["dialect", "partition"],
 )
+CONDEMNED = Gauge(
+    "headrace_process_condemned_offsets",
+    "Raw records that a rebuild found behind the committed offset as dead letters, and that stay ones.",
+)
+LABEL_SETS = Gauge("headrace_process_cached_label_sets", "Sets of devices' labels that are kept as JSON.")
+FETCHED = Gauge(
+    "headrace_process_fetched_partitions", "Partitions whose next records are fetched, and wait to be taken."
+)
+CHUNKS = Gauge(
+    "headrace_process_chunks_in_flight",
+    "Chunks of raw records whose blocks are made, or on their way to Kafka.",
+)
+WINDOWS_AWAITED = Gauge(
+    "headrace_process_windows_awaited", "Partitions that stand still until their window is rebuilt."
+)
 REBUILD_SECONDS = Histogram(
     "headrace_process_window_rebuild_seconds", "Rebuilding a partition's window from `readings`."
 )
