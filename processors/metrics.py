@@ -60,3 +60,16 @@ HELD = Gauge(
     "1: the partition stands still, because too many of its messages were dead letters.",
     ["dialect", "partition"],
 )
+
+
+def forget(dialect: str, partition: int) -> None:
+    """Show nothing of a partition that another processor has now: it would count twice."""
+    for gauge in (REMEMBERED, HELD):
+        gauge.remove(dialect, partition)
+
+
+def show(dialect: str, partition: int, identities: int, *, held: bool) -> None:
+    """Show a partition that is ours from now on."""
+    REMEMBERED.labels(dialect, partition).set(identities)
+    if held:
+        HELD.labels(dialect, partition).set(1)
