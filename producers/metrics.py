@@ -131,6 +131,10 @@ UDP_QUEUED_BYTES = Gauge(
     "What the kernel holds of datagrams that nobody has read yet, by transport (coap or coaps).",
     ["transport"],
 )
+UDP_ANSWERS_DROPPED = Counter(
+    "headrace_edge_udp_answers_dropped",
+    "Datagrams that were not sent, because too many wait for the network.",
+)
 UDP_LOST = Gauge(
     "headrace_edge_udp_lost_datagrams",
     "Datagrams that the kernel dropped for lack of room since the socket was opened, by transport.",

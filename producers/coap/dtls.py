@@ -10,7 +10,7 @@ import structlog
 from OpenSSL import SSL
 
 from producers.coap.dtls_session import MTU, Session
-from producers.coap.udp import Address, Receive
+from producers.coap.udp import Address, Receive, transmit
 from producers.metrics import Dropped, Ending, count_dropped
 
 MAX_STRANGERS = 500
@@ -116,8 +116,7 @@ class DtlsTransport(asyncio.DatagramProtocol):
 
     def transmit(self, datagram: bytes, address: Address) -> None:
         """See `Owner.transmit`."""
-        if not self._transport.is_closing():
-            self._transport.sendto(datagram, address)
+        transmit(self._transport, datagram, address)
 
     def admitted(self, session: Session) -> None:
         """See `Owner.admitted`."""

@@ -14,9 +14,13 @@ from typing import Any, NamedTuple, cast
 from aiocoap.util import hostportjoin
 
 from producers.coap.remote import NOTHING, Remote
+from producers.metrics import UDP_ANSWERS_DROPPED
 
 RECEIVE_BUFFER = 4 << 20
 """Bytes; the kernel grants no more than its `net.core.rmem_max`, and takes twice as much for what it keeps beside them."""
+
+SEND_BUFFER = 256 << 10
+"""Bytes of datagrams that may wait for the network, beyond what the kernel takes, half a KB more each; what is sent then is dropped."""
 
 _SO_MEMINFO, _MEMINFO = 55, struct.Struct("9I")
 """Linux' question for the memory of a socket, and its answer: what is queued comes first, what was dropped last."""
@@ -51,8 +55,7 @@ class UdpRemote:
 
     def send(self, datagram: bytes) -> None:
         """See `Remote.send`."""
-        if not self._transport.is_closing():
-            self._transport.sendto(datagram, self._address)
+        transmit(self._transport, datagram, self._address)
 
 
 class UdpTransport(asyncio.DatagramProtocol):
@@ -72,6 +75,16 @@ class UdpTransport(asyncio.DatagramProtocol):
 
     def error_received(self, exc: Exception) -> None:
         """An answer found nobody; the device will ask again if it still wants it."""
+
+
+def transmit(transport: Any, datagram: bytes, address: Address) -> None:
+    """Send, or drop what can no longer be sent, or not soon: neither asyncio nor uvloop bounds what waits."""
+    if transport.is_closing():
+        return
+    if transport.get_write_buffer_size() > SEND_BUFFER:
+        UDP_ANSWERS_DROPPED.inc()
+        return
+    transport.sendto(datagram, address)
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
