@@ -8,6 +8,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from structlog.testing import capture_logs
 
 from sinks.consumer import BlockConsumer
+from sinks.partition import BLOCK_BYTES
 from sinks.progress import Pending, Piece, Progress
 from sinks.settings import SinkSettings
 from sinks.sink import Batch, Retryable
@@ -395,6 +396,16 @@ def test_a_batch_keeps_its_epoch():
     sink = _run(consumer, epoch="new")
 
     assert [key[2] for key in sink.batches] == ["old", "new"]
+
+
+@pytest.mark.parametrize(("blocks", "written"), [(2, []), (3, [(0, 2)])])
+def test_small_blocks_fill_the_buffer(blocks, written):
+    """Blocks of one message are written when there is no room for more of them, however few bytes their columns have."""
+    consumer = ScriptedConsumer(_give(0), [record(n, n, n) for n in range(blocks)], (), ())
+
+    sink = _run(consumer, batch_rows=100, batch_seconds=1000, buffer_bytes=5 * BLOCK_BYTES // 2)
+
+    assert written == [key[3:5] for key in sink.batches]
 
 
 def test_recorded_batches_are_completed_one_at_a_time():
