@@ -334,6 +334,19 @@ async def test_tokens_of_an_issuer_are_taken(dialect: str, tmp_path: Path):
     assert difference(before, counted())[dialect, "unauthorised"] == 2
 
 
+async def test_what_is_remembered_is_shown(tmp_path: Path):
+    """Verified tokens and rate limits are counted when somebody asks."""
+    issuer = {"jwks": key_file(tmp_path, "ec-1"), "issuer": ISSUER, "audiences": AUDIENCES}
+    async with edge(MemoryOutbox(), limits={"*": TenantLimits(device="9:1")}, **issuer) as served:
+        await send(served, "graph", Authorization=f"Bearer {token()}")
+        shown = [
+            REGISTRY.get_sample_value(f"headrace_edge_{name}")
+            for name in ("remembered_tokens", "rate_buckets")
+        ]
+
+    assert shown == [1, 2]
+
+
 async def test_a_hanging_key_set_delays_no_request():
     """While a periodic look at the key set hangs, requests with tokens nobody has seen yet are judged by the keys at hand."""
     outbox, issuer = MemoryOutbox(), KeyServer("ec-1")
