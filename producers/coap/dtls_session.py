@@ -9,9 +9,10 @@ from aiocoap.util import hostportjoin
 from OpenSSL import SSL
 
 from producers.coap.dtls_context import proof, reason
+from producers.coap.dtls_handshake import is_too_long
 from producers.coap.remote import NOTHING
 from producers.coap.udp import Address
-from producers.metrics import Ending, count_ended
+from producers.metrics import Dropped, Ending, count_dropped, count_ended
 
 MTU = 1280
 """Bytes of the largest datagram that we send: what every IPv6 path carries."""
@@ -85,6 +86,9 @@ class Session:
         if self._connection is None:
             return
         self.last_heard = now
+        if not self.is_established and is_too_long(datagram):
+            count_dropped(Dropped.MALFORMED)
+            return
         self._connection.bio_write(datagram)
         self.advance()
 

@@ -105,6 +105,22 @@ async def test_session(serve, ear, pki):
         assert this.connection.get_protocol_version_name() == "DTLSv1.2"
 
 
+async def test_a_handshake_message_that_is_too_long_is_dropped(serve, pki):
+    """What claims to begin a message of 100 KB costs none of that, and the handshake goes on without it."""
+    dropped = counts(DROPPED)
+    claim = b"\x0b" + (100_000).to_bytes(3, "big") + b"\0\3" + bytes(3) + (1).to_bytes(3, "big") + b"x"
+    async with serve() as (transport, port), peer(port) as socket:
+        halfway = Device(socket, pki)
+        for datagram in await halfway.cookie():
+            socket.send(datagram)
+        await until(lambda: transport.strangers == 1)
+        socket.send(b"\x16\xfe\xfd\0\0" + bytes(5) + b"\x09" + len(claim).to_bytes(2, "big") + claim)
+        await until(lambda: dropped() == {("malformed",): 1})
+        await halfway.shake_hands()
+
+        assert await echo(halfway) == b"hello"
+
+
 async def test_no_certificate(serve, ear):
     """A device without a certificate is nobody, but may speak."""
     async with serve() as (_, port), device(port) as this:
