@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -33,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("lines", nargs="*", metavar="LINE", help="all of them, if none is named")
     parser.add_argument("--rounds", type=int, default=5, help="of each line; the median counts (default: 5)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where every figure goes")
+    parser.add_argument("--plot", type=Path, metavar="FOLDER", help="where each line is drawn, as SVG")
     return parser
 
 
@@ -57,6 +59,12 @@ def main() -> None:
             msgspec.json.format(msgspec.json.encode({"machine": machine(), "results": found}))
         )
         console.print(f"Every figure: {arguments.json}")
+    if arguments.plot:
+        arguments.plot.mkdir(parents=True, exist_ok=True)
+        for result in found:
+            file = arguments.plot / f"{re.sub('[^a-z0-9]+', '-', result.line.lower())}.svg"
+            file.write_bytes(result.chart().render())
+            console.print(f"Drawn: {file}")
     missed = [text for result in found for text in result.missed()]
     for text in missed:
         console.print(f"NOT REACHED  {text}")

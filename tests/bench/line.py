@@ -11,9 +11,14 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import msgspec
+import pygal
+from pygal.graph.graph import Graph
 from rich.table import Table
 
 OURS = "headrace"
+
+_COLOURS = {True: "#d9480f", False: "#adb5bd"}
+"""Ours, and the others."""
 
 _PR_SET_PDEATHSIG = 1
 """Of Linux's prctl.h."""
@@ -46,6 +51,9 @@ class Shown(Protocol):
 
     def table(self) -> Table:
         """For people."""
+
+    def chart(self) -> Graph:
+        """For a page."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -98,6 +106,24 @@ class Result(msgspec.Struct, frozen=True):
                 (f"{asked:,.0f}" if ours else f"{asked:g} x") if asked else "",
             )
         return table
+
+    def chart(self) -> Graph:
+        """A bar for each candidate."""
+        chart = pygal.HorizontalBar(
+            title=f"{self.line}\n{self.unit} by the CPU-second",
+            show_legend=False,
+            range=(0, 1.05 * max(map(self.rate, self.figures))),
+            height=120 + 40 * len(self.figures),
+            width=720,
+            formatter=lambda value: f"{value:,.0f}",
+        )
+        # From the bottom to the top.
+        chart.x_labels = [f"{name}: {self.rate(name):,.0f}" for name in reversed(self.figures)]
+        chart.add(
+            "",
+            [{"value": self.rate(name), "color": _COLOURS[name == OURS]} for name in reversed(self.figures)],
+        )
+        return chart
 
 
 Candidate = Callable[[], Figure]

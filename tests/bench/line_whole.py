@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import pygal
+from pygal.graph.graph import Graph
 from rich.table import Table
 
 from headrace.stack.stack import Stack
@@ -102,6 +104,20 @@ class Whole(msgspec.Struct, frozen=True, kw_only=True):
                 f"{level.sent.late * 1000:.0f} ms",
             )
         return table
+
+    def chart(self) -> Graph:
+        """See `tests.bench.line.Shown`."""
+        chart = pygal.Line(
+            title=f"{self.line}\nseconds, at parts of {self.capacity:,.0f} messages a second",
+            height=320,
+            width=720,
+            min_scale=4,
+            range=(0, 1.1 * max(level.latencies["p99.9"] for level in self.levels)),
+        )
+        chart.x_labels = [f"{level.share:.0%}" for level in self.levels]
+        for name in QUANTILES:
+            chart.add(name, [round(level.latencies[name], 2) for level in self.levels])
+        return chart
 
 
 def results(rounds: int, said: Callable[[str], None]) -> Iterator[Whole]:
