@@ -4,14 +4,15 @@ import argparse
 import importlib
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 import msgspec
 from rich.console import Console
 
-from tests.bench.line import Shown, machine
+from tests.bench.line import OURS, Figure, Result, Shown, machine
+from tests.bench.raw_log import READINGS_A_MESSAGE
 
 LINES: Mapping[str, str] = {
     "coap": "tests.bench.line_coap",
@@ -38,6 +39,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def together(found: Sequence[Shown]) -> Iterator[Result]:
+    """What processor and sink take for a message of three readings, where both were played."""
+    lines = {result.line: result.figures[OURS] for result in found if isinstance(result, Result)}
+    if not {"process", "sink"} <= lines.keys():
+        return
+    figures = [
+        Figure(each.work, each.cpu + READINGS_A_MESSAGE * each.work / sink.rate, each.wall)
+        for each, sink in zip(lines["process"], lines["sink"], strict=True)
+    ]
+    yield Result("processor and sink together", "messages", {OURS: figures}, least=45_000)
+
+
 def main() -> None:
     """Play, print, and say what was not reached."""
     parser = _parser()
@@ -53,6 +66,9 @@ def main() -> None:
         for result in results(arguments.rounds, lambda text: print(text, file=sys.stderr, flush=True)):
             found.append(result)
             console.print(result.table())
+    for result in together(found):
+        found.append(result)
+        console.print(result.table())
     console.print(f"\n{machine()}, {arguments.rounds} rounds, medians")
     if arguments.json:
         arguments.json.write_bytes(
