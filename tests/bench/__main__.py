@@ -76,10 +76,11 @@ def main() -> None:
         )
         console.print(f"Every figure: {arguments.json}")
     if arguments.plot:
+        charts = importlib.import_module("tests.bench.charts")
         arguments.plot.mkdir(parents=True, exist_ok=True)
         for result in found:
             file = arguments.plot / f"{re.sub('[^a-z0-9]+', '-', result.line.lower())}.svg"
-            file.write_bytes(result.chart().render())
+            file.write_bytes(charts.draw(result.chart()))
             console.print(f"Drawn: {file}")
     missed = [text for result in found for text in result.missed()]
     for text in missed:

@@ -11,14 +11,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import msgspec
-import pygal
-from pygal.graph.graph import Graph
 from rich.table import Table
 
 OURS = "headrace"
-
-_COLOURS = {True: "#d9480f", False: "#adb5bd"}
-"""Ours, and the others."""
 
 _PR_SET_PDEATHSIG = 1
 """Of Linux's prctl.h."""
@@ -41,6 +36,14 @@ class Figure(msgspec.Struct, frozen=True):
         return self.work / self.cpu
 
 
+class Chart(msgspec.Struct, frozen=True):
+    """What `tests.bench.charts` draws: a line for each series, or a bar where there is one point."""
+
+    title: str
+    points: Sequence[str]
+    series: Mapping[str, Sequence[float]]
+
+
 class Shown(Protocol):
     """What a line found."""
 
@@ -52,7 +55,7 @@ class Shown(Protocol):
     def table(self) -> Table:
         """For people."""
 
-    def chart(self) -> Graph:
+    def chart(self) -> Chart:
         """For a page."""
 
 
@@ -107,23 +110,10 @@ class Result(msgspec.Struct, frozen=True):
             )
         return table
 
-    def chart(self) -> Graph:
+    def chart(self) -> Chart:
         """A bar for each candidate."""
-        chart = pygal.HorizontalBar(
-            title=f"{self.line}\n{self.unit} by the CPU-second",
-            show_legend=False,
-            range=(0, 1.05 * max(map(self.rate, self.figures))),
-            height=120 + 40 * len(self.figures),
-            width=720,
-            formatter=lambda value: f"{value:,.0f}",
-        )
-        # From the bottom to the top.
-        chart.x_labels = [f"{name}: {self.rate(name):,.0f}" for name in reversed(self.figures)]
-        chart.add(
-            "",
-            [{"value": self.rate(name), "color": _COLOURS[name == OURS]} for name in reversed(self.figures)],
-        )
-        return chart
+        rates = {name: [self.rate(name)] for name in self.figures}
+        return Chart(f"{self.line}\n{self.unit} by the CPU-second", [""], rates)
 
 
 Candidate = Callable[[], Figure]

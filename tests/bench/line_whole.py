@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import pygal
-from pygal.graph.graph import Graph
 from rich.table import Table
 
 from headrace.stack.stack import Stack
@@ -28,7 +26,7 @@ from sinks.clickhouse.client import connect
 from sinks.settings import ClickHouseSettings
 from tests.bench.coap_fleet import READINGS, Sent, send
 from tests.bench.fleet import access_token
-from tests.bench.line import apart, cpu_of
+from tests.bench.line import Chart, apart, cpu_of
 from tests.bench.queryable import Observer
 from tests.support.processes import stack_settings
 from tests.support.registry import known
@@ -105,19 +103,11 @@ class Whole(msgspec.Struct, frozen=True, kw_only=True):
             )
         return table
 
-    def chart(self) -> Graph:
+    def chart(self) -> Chart:
         """See `tests.bench.line.Shown`."""
-        chart = pygal.Line(
-            title=f"{self.line}\nseconds, at parts of {self.capacity:,.0f} messages a second",
-            height=320,
-            width=720,
-            min_scale=4,
-            range=(0, 1.1 * max(level.latencies["p99.9"] for level in self.levels)),
-        )
-        chart.x_labels = [f"{level.share:.0%}" for level in self.levels]
-        for name in QUANTILES:
-            chart.add(name, [round(level.latencies[name], 2) for level in self.levels])
-        return chart
+        title = f"{self.line}\nseconds, at parts of {self.capacity:,.0f} messages a second"
+        series = {name: [round(level.latencies[name], 2) for level in self.levels] for name in QUANTILES}
+        return Chart(title, [f"{level.share:.0%}" for level in self.levels], series)
 
 
 def results(rounds: int, said: Callable[[str], None]) -> Iterator[Whole]:

@@ -6,13 +6,13 @@ from tests.bench.__main__ import together
 from tests.bench.line import OURS, Figure, Result
 
 
-def result(ours, other, **asked):
+def result(ours, other, *, least=0.0, ratios=None):
     """A line with one peer; rates by round."""
     figures = {
         OURS: [Figure(rate, 1.0, 1.0) for rate in ours],
         "peer": [Figure(rate, 1.0, 1.0) for rate in other],
     }
-    return Result("line", "messages", figures, **asked)
+    return Result("line", "messages", figures, least, ratios or {})
 
 
 def test_a_rate_is_the_median_of_its_rounds():
