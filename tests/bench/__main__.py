@@ -13,6 +13,7 @@ from rich.console import Console
 
 from tests.bench.line import OURS, Figure, Result, Shown, machine
 from tests.bench.raw_log import READINGS_A_MESSAGE
+from tests.support.page import rewrite, table
 
 LINES: Mapping[str, str] = {
     "coap": "tests.bench.line_coap",
@@ -36,6 +37,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=5, help="of each line; the median counts (default: 5)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where every figure goes")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="where each line is drawn, as SVG")
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="which page the tables go into, if every line was played"
+    )
     return parser
 
 
@@ -76,16 +80,37 @@ def main() -> None:
         )
         console.print(f"Every figure: {arguments.json}")
     if arguments.plot:
-        charts = importlib.import_module("tests.bench.charts")
-        arguments.plot.mkdir(parents=True, exist_ok=True)
-        for result in found:
-            file = arguments.plot / f"{re.sub('[^a-z0-9]+', '-', result.line.lower())}.svg"
-            file.write_bytes(charts.draw(result.chart()))
-            console.print(f"Drawn: {file}")
+        _draw(found, arguments.plot)
+        console.print(f"Drawn: {arguments.plot}")
+    if arguments.page and set(arguments.lines or LINES) == set(LINES):
+        rewrite(arguments.page, "make bench", _section(found, arguments.rounds))
+        console.print(f"Written: {arguments.page}")
     missed = [text for result in found for text in result.missed()]
     for text in missed:
         console.print(f"NOT REACHED  {text}")
     sys.exit(1 if missed else 0)
+
+
+def _draw(found: Sequence[Shown], folder: Path) -> None:
+    charts = importlib.import_module("tests.bench.charts")
+    folder.mkdir(parents=True, exist_ok=True)
+    for result in found:
+        (folder / f"{_name(result)}.svg").write_bytes(charts.draw(result.chart()))
+
+
+def _section(found: Sequence[Shown], rounds: int) -> str:
+    """Every table, in Markdown."""
+    parts = [f"{machine()}; {rounds} rounds, medians."]
+    for result in found:
+        shown = result.table()
+        columns = [str(column.header) for column in shown.columns]
+        rows = zip(*(column.cells for column in shown.columns), strict=True)
+        parts += [f"### {result.line}", table(columns, rows)]
+    return "\n\n".join(parts)
+
+
+def _name(result: Shown) -> str:
+    return re.sub("[^a-z0-9]+", "-", result.line.lower()).strip("-")
 
 
 if __name__ == "__main__":

@@ -3,15 +3,17 @@
 import argparse
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from rich.console import Console
 
 from tests.bench.footprint import CADENCES, READINGS, Footprint, footprint
 from tests.bench.line import OURS, Result
+from tests.support.page import rewrite, table
+
+COMMAND = "python -m tests.bench.sizing .headrace/bench.json --page docs/sizing.md"
 
 FLEETS = (1_000, 100_000, 1_000_000)
 BUSY = 0.6
@@ -107,35 +109,74 @@ def costs(figures: Mapping[str, Any]) -> Costs:
     )
 
 
-def page(of: Costs, bytes_of: Footprint) -> str:
-    """The table, in Markdown."""
+def section(of: Costs, bytes_of: Footprint) -> str:
+    """What things cost, and what fleets need, in Markdown."""
     headers = (
         *("devices", "each sends", "messages/s", "edges", "processors", "sinks", "partitions", "memory, all"),
         *("Kafka a day", "ClickHouse cores", "`readings` a day", "`messages` a day", "`readings_1m` a day"),
     )
-    lines = [f"| {' | '.join(headers)} |", "|---:" * len(headers) + "|"]
-    for devices in FLEETS:
-        for cadence in CADENCES:
-            this = need(of, bytes_of, devices, cadence)
-            stored = (
-                f"{this.stored_gb[table]:,.2f} GB" for table in ("readings", "messages", "readings_1m_state")
-            )
-            lines.append(
-                f"| {devices:,} | once {cadence} | {this.rate:,.0f} | {this.edges} | {this.processors} | {this.sinks} "
-                f"| {this.partitions} | {this.memory / 1024:,.1f} GiB | {this.log_gb:,.1f} GB | {this.clickhouse_cores:.2f} "
-                f"| {' | '.join(stored)} |"
-            )
-    return "\n".join(lines)
+    needs = [
+        (devices, cadence, need(of, bytes_of, devices, cadence)) for devices in FLEETS for cadence in CADENCES
+    ]
+    return f"{_costs(of, bytes_of)}\n\n{table(headers, (_row(*each) for each in needs))}"
+
+
+def _costs(of: Costs, bytes_of: Footprint) -> str:
+    cpu = {
+        "CoAP edge": of.edge,
+        "processor": of.processor,
+        "sink": of.sink,
+        "ClickHouse, inserts": of.clickhouse,
+    }
+    sizes = {
+        "a device, in each edge and processor": bytes_of.device,
+        "an identity": bytes_of.identity,
+        "a raw message on the log": bytes_of.raw,
+        "a block on the log": bytes_of.block,
+        "a message of it": bytes_of.block_message,
+    }
+    stored = {
+        f"a message in `{name.removesuffix('_state')}`, once {cadence}": each
+        for cadence, weights in bytes_of.stored.items()
+        for name, each in weights.items()
+    }
+    rows = [(what, f"{seconds * 1e6:.1f} µs") for what, seconds in cpu.items()]
+    rows += [(what, f"{size:,.1f} bytes") for what, size in (sizes | stored).items()]
+    return table(("what", "costs"), rows)
+
+
+def _row(devices: int, cadence: str, this: Need) -> Sequence[object]:
+    stored = (f"{this.stored_gb[name]:,.2f} GB" for name in ("readings", "messages", "readings_1m_state"))
+    return (
+        *(
+            devices,
+            f"once {cadence}",
+            round(this.rate),
+            this.edges,
+            this.processors,
+            this.sinks,
+            this.partitions,
+        ),
+        *(
+            f"{this.memory / 1024:,.1f} GiB",
+            f"{this.log_gb:,.1f} GB",
+            f"{this.clickhouse_cores:.2f}",
+            *stored,
+        ),
+    )
 
 
 def main() -> None:
-    """Measure bytes, take CPU from the figures, print both and the table."""
+    """Measure bytes, take CPU from the figures, write both and what follows from them."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.sizing", description=__doc__)
     parser.add_argument("figures", type=Path, help="what `make bench` wrote: .headrace/bench.json")
-    figures = msgspec.json.decode(parser.parse_args().figures.read_bytes())
-    of, bytes_of, console = costs(figures), asyncio.run(footprint()), Console(width=200)
-    console.print(of, bytes_of, sep="\n")
-    console.print(page(of, bytes_of), soft_wrap=True)
+    parser.add_argument("--page", type=Path, metavar="FILE", help="which page the tables go into")
+    arguments = parser.parse_args()
+    figures = msgspec.json.decode(arguments.figures.read_bytes())
+    found = section(costs(figures), asyncio.run(footprint()))
+    print(found)
+    if arguments.page:
+        rewrite(arguments.page, COMMAND, found)
 
 
 if __name__ == "__main__":

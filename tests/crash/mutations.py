@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.crash import page
 from tests.crash.__main__ import WRONG
 from tests.crash.crew import CODE
+from tests.support import page
 
 _COPIED = ("headrace", "producers", "processors", "runtime", "schemas", "sinks", "tests")
 
