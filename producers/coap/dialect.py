@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
-from aiocoap import Code
 
 from producers.coap.remote import Proof
 from schemas.device import Device
@@ -30,11 +29,11 @@ class Dialect(Protocol):
     name: str
     """As in `schemas.topics.RAW_TOPICS`."""
 
-    def admit(self, method: Code, path: Sequence[str], proof: Proof) -> Device:
+    def admit(self, method: int, path: Sequence[str], proof: Proof) -> Device:
         """The device that speaks, before any of its body is kept.
 
         Args:
-            method: what the request wants.
+            method: the code of the request.
             path: the segments below the dialect's root.
             proof: what the DTLS session proved.
 
