@@ -23,7 +23,7 @@ import structlog
 from aiocoap import Code
 
 from producers.coap.answer import Answer, answer
-from producers.coap.duplicates import Duplicates, fingerprint
+from producers.coap.duplicates import Duplicates, mark
 from producers.coap.exchanges import Exchanges
 from producers.coap.options import Malformed
 from producers.coap.piggyback import Piggyback
@@ -119,14 +119,14 @@ class MessageLayer:
     def _take(self, remote: Remote, request: Datagram, data: bytes) -> None:
         if self._closing:
             return  # a retransmission finds our successor
-        mark = fingerprint(data)
-        told = self._duplicates.seen(remote.key, request.message_id, mark)
+        this = mark(remote.key, data)
+        told = self._duplicates.seen(this)
         if told is not None:
             count_dropped(Dropped.DUPLICATE)
             if request.type is Type.CON and told:
                 remote.send(_acknowledgement(request, told))
             return
-        exchange = _Exchange(self, remote, request, mark)
+        exchange = _Exchange(self, remote, request, this)
         self._running += 1
         if request.type is Type.CON:
             self._piggyback.wait(exchange)
@@ -153,7 +153,7 @@ class MessageLayer:
     def _acknowledge(self, exchange: "_Exchange", response: Answer = _EMPTY) -> None:
         """Say and remember what a request gets with its acknowledgement."""
         request, remote = exchange.request, exchange.remote
-        self._duplicates.answered(remote.key, request.message_id, exchange.mark, response)
+        self._duplicates.answered(exchange.mark, response)
         remote.send(_acknowledgement(request, response))
 
     def _separate(self, remote: Remote, request: Datagram, response: Answer) -> None:
@@ -171,7 +171,7 @@ class _Exchange:
 
     __slots__ = ("_layer", "mark", "remote", "request")
 
-    def __init__(self, layer: MessageLayer, remote: Remote, request: Datagram, mark: bytes) -> None:
+    def __init__(self, layer: MessageLayer, remote: Remote, request: Datagram, mark: int) -> None:
         self._layer = layer
         self.remote = remote
         self.request = request
