@@ -33,7 +33,7 @@ class KafkaOutbox:
     def put(self, messages: Iterable[RawMessage]) -> asyncio.Future[None]:
         """See `Outbox.put`."""
         reached(Moment.EDGE_RECEIVED)
-        under_way = _UnderWay()
+        under_way = _UnderWay(self._publisher.future())
         for number, message in enumerate(messages):
             settled = under_way.another(number)
             try:
@@ -55,8 +55,8 @@ class _UnderWay:
 
     __slots__ = ("_first", "_open", "done")
 
-    def __init__(self) -> None:
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def __init__(self, done: asyncio.Future[None]) -> None:
+        self.done = done
         self._open = 1  # that all are sent
         self._first: tuple[int, PublishError] | None = None
         """Of the records that failed, the first as they were sent."""

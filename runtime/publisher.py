@@ -146,7 +146,7 @@ class Publisher:
             TooLarge: the value alone exceeds the limit.
 
         """
-        future: asyncio.Future[None] = self._loop.create_future()
+        future = self.future()
 
         def settled(error: PublishError | None) -> None:
             if future.cancelled():
@@ -197,6 +197,10 @@ class Publisher:
         if self._unsettled == 1:
             self._timer.cancel()
             self._timer = self._loop.call_later(BUSY_SECONDS, self._look)
+
+    def future(self) -> asyncio.Future[None]:
+        """One for the caller to settle, of the loop that `post` tells on; to ask which that is takes a system call."""
+        return self._loop.create_future()
 
     def _look(self) -> None:
         # On the loop and not in a thread, which would fight with it for the interpreter at each acknowledgement.

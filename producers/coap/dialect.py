@@ -10,7 +10,7 @@ from schemas.device import Device
 from schemas.raw_message import RawMessage
 
 
-class Arrival(msgspec.Struct, frozen=True, kw_only=True):
+class Arrival(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A whole body, and the circumstances of the message that completed it."""
 
     path: Sequence[str]

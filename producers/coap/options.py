@@ -62,7 +62,7 @@ class Block:
         return self.number * self.size
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+class Options(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the options of a message say, as far as it matters here."""
 
     refusal: Code | None

@@ -17,6 +17,7 @@ class Piggyback(Generic[T]):
     """
 
     def __init__(self, seconds: float, late: Callable[[T], None]) -> None:
+        self._loop = asyncio.get_running_loop()
         self._seconds = seconds
         self._late = late
         self._due: dict[T, float] = {}
@@ -24,10 +25,9 @@ class Piggyback(Generic[T]):
 
     def wait(self, item: T) -> None:
         """It waits from now on."""
-        loop = asyncio.get_running_loop()
-        self._due[item] = loop.time() + self._seconds
+        self._due[item] = self._loop.time() + self._seconds
         if self._timer is None:
-            self._timer = loop.call_later(self._seconds, self._look, loop)
+            self._timer = self._loop.call_later(self._seconds, self._look)
 
     def end(self, item: T) -> bool:
         """It waits no longer; whether it did."""
@@ -38,13 +38,13 @@ class Piggyback(Generic[T]):
         if self._timer is not None:
             self._timer.cancel()
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _look(self) -> None:
         self._timer = None
         while self._due:
             item, due = next(iter(self._due.items()))
-            wait = due - loop.time()
+            wait = due - self._loop.time()
             if wait > 0:
-                self._timer = loop.call_later(wait, self._look, loop)
+                self._timer = self._loop.call_later(wait, self._look)
                 return
             del self._due[item]
             self._late(item)

@@ -33,7 +33,7 @@ class Type(IntEnum):
 _TYPES = tuple(Type)
 
 
-class Datagram(msgspec.Struct, frozen=True):
+class Datagram(msgspec.Struct, frozen=True, gc=False):
     """One message as it arrived."""
 
     type: Type
