@@ -25,7 +25,7 @@ from runtime.registry import DeviceTable
 from schemas.graph import SENSOR_TYPES
 from schemas.raw_message import RawMessage
 from tests.support.edge import DEVICE_TOKEN, TOKEN, edge
-from tests.support.fakes import MemoryOutbox
+from tests.support.fakes import MemoryOutbox, told
 
 LARGEST = 2000
 ENCODINGS: Mapping[str, Callable[[bytes], bytes]] = {
@@ -104,12 +104,12 @@ def test_every_version_is_named():
 class Unsteady(MemoryOutbox):
     """Does not take what is marked."""
 
-    async def put(self, messages: Iterable[RawMessage]) -> None:
+    def put(self, messages: Iterable[RawMessage]) -> asyncio.Future[None]:
         """See `producers.outbox.Outbox.put`."""
         kept = list(messages)
         if any(UNLUCKY in message.body for message in kept):
-            raise Undelivered("the broker did not answer")
-        await super().put(kept)
+            return told(Undelivered("the broker did not answer"))
+        return super().put(kept)
 
 
 @pytest.fixture(name="url", scope="module")

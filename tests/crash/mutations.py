@@ -115,8 +115,8 @@ MUTATIONS: Sequence[Mutation] = (
         [
             Edit(
                 "producers/outbox.py",
-                "await _first_error(sent)",
-                "asyncio.ensure_future(_first_error(sent)) and None",
+                "if self._open == 0 and not self.done.done():",
+                "if not self.done.done():",
             )
         ],
         ["http-starve"],

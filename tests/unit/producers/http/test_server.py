@@ -107,7 +107,7 @@ async def test_what_no_topic_takes_is_too_large(dialect: str):
 class Faulty(MemoryOutbox):
     """An outbox with a bug."""
 
-    async def put(self, messages: object) -> None:
+    def put(self, messages: object) -> asyncio.Future[None]:
         """Fail in a way that nobody foresaw."""
         raise LookupError("a bug")
 
