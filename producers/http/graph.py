@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from codecs import BOM_UTF8
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,7 +13,8 @@ from uuid import uuid4
 import msgspec
 from aiohttp import web
 
-from producers.http.dialect import Dialect, Door, Speaker, json_body, printable
+from producers.http.dialect import Dialect, Door, Request, Speaker, check_json, printable
+from producers.http.no_content import NoContent
 from producers.http.refusal import Refusal
 from schemas.graph import SENSOR_TYPES
 from schemas.identity import content_id
@@ -231,13 +233,15 @@ def _microseconds(timestamp: str | None) -> int | None:
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
-async def _admit(request: web.Request, door: Door) -> Speaker:
-    return Speaker(tenant=await door.tenants.of(request.headers, DIALECT.name), device="")
+async def _admit(request: Request, door: Door) -> Speaker:
+    tenant = await door.tenants.of(request.headers, DIALECT.name)
+    check_json(request)
+    return Speaker(tenant=tenant, device="")
 
 
-async def _read(request: web.Request, speaker: Speaker) -> Sequence[RawMessage]:
+def _read(request: Request, speaker: Speaker, body: bytes) -> Sequence[RawMessage]:
     return messages(
-        await json_body(request),
+        body.removeprefix(BOM_UTF8),
         tenant=speaker.tenant,
         received_at=time.time_ns() // 1000,
         nonce=printable(request.headers, "client-request-id") or uuid4().hex,
@@ -258,11 +262,11 @@ _CODES = {
 }
 
 
-def _success(request: web.Request) -> web.Response:
-    return web.Response(status=204, headers=_request_ids(request))
+def _success(request: Request) -> web.StreamResponse:
+    return NoContent(request, _request_ids(request))
 
 
-def _refuse(request: web.Request, refusal: Refusal) -> web.Response:
+def _refuse(request: Request, refusal: Refusal) -> web.Response:
     status, message = refusal.status, refusal.message
     if status == 404:  # noqa: PLR2004 - to OData, a path that leads nowhere is a mistake in the request
         status, message = 400, f"Resource not found for the segment '{_lost(request.path)}'."
@@ -283,7 +287,7 @@ def _lost(path: str) -> str:
     return next((segment for segment, like in pairs if segment and segment != like), [version, *segments][-1])
 
 
-def _request_ids(request: web.Request) -> dict[str, str]:
+def _request_ids(request: Request) -> dict[str, str]:
     request_id = str(uuid4())
     client_request_id = printable(request.headers, "client-request-id") or request_id
     return {"request-id": request_id, "client-request-id": client_request_id}

@@ -23,7 +23,8 @@ from msgraph_beta.generated.workplace.sensor_devices.ingest_telemetry import (
 
 from headrace.demo.graph import StaticCredential, client
 from headrace.stack.pki import ensure_pki
-from producers.http.server import application, serving
+from producers.http.application import application
+from producers.http.server import serving
 from producers.limits import TenantLimits
 from producers.settings import EdgeSettings, HttpSettings
 from runtime.publisher import Undelivered
@@ -319,9 +320,12 @@ async def test_the_sdk_speaks_tls(outbox: MemoryOutbox, tmp_path: Path):
         certificate=str(pki.certificate("server")),
         private_key=str(pki.private_key("server")),
     )
-    app = application(outbox, DeviceTable(DEVICES), settings, EdgeSettings())
     trust = ssl.create_default_context(cafile=str(pki.authority))
-    async with serving(app, settings, grace=5) as port, httpx.AsyncClient(verify=trust, http2=True) as own:
+    async with (
+        application(outbox, DeviceTable(DEVICES), settings, EdgeSettings()) as app,
+        serving(app, settings, grace=5) as port,
+        httpx.AsyncClient(verify=trust, http2=True) as own,
+    ):
         credential = AzureIdentityAuthenticationProvider(
             StaticCredential(TOKEN), scopes=["https://graph.microsoft.com/.default"]
         )

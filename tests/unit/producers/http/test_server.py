@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import REGISTRY
 from pydantic import ValidationError
 
-from producers.http.server import DIALECTS
+from producers.http.application import DIALECTS
 from producers.limits import TenantLimits
 from producers.metrics import Outcome
 from producers.settings import ROLES, HttpSettings
@@ -237,7 +237,7 @@ async def test_a_client_that_leaves_is_counted_once(
 ):
     """A connection that ends within the body is the client's affair: counted, and no traceback."""
     fates: asyncio.Queue[tuple[str, Outcome]] = asyncio.Queue()
-    monkeypatch.setattr("producers.http.server.count", lambda *fate: fates.put_nowait(fate))
+    monkeypatch.setattr("producers.http.application.count", lambda *fate: fates.put_nowait(fate))
     async with edge(MemoryOutbox()) as served:
         reader, writer = await asyncio.open_connection(served.url.host, served.url.port)
         lines = [
