@@ -76,6 +76,11 @@ def _plain(record: type[Record]) -> Sequence[tuple[str, Callable[[Any], bytes]]]
     return [(field["name"], PLAIN[name]) for field, name in zip(fields, names, strict=True)]
 
 
+def header(record: type[Record]) -> bytes:
+    """What the bytes of a record begin with that its newest schema wrote."""
+    return _newest(record)[1]
+
+
 @cache
 def _newest(record: type[Record]) -> tuple[Any, bytes]:
     schema = _versions(record)[-1]
