@@ -2,12 +2,11 @@
 
 import asyncio
 from collections.abc import Iterable
-from functools import partial
 from typing import Protocol
 
 from runtime.faults import Moment, reached
-from runtime.publisher import Publisher, PublishError, Settled
-from schemas.codec import encode
+from runtime.publisher import Publisher, PublishError
+from schemas.codec import encode_all
 from schemas.raw_message import IDENTITY_HEADER, RawMessage
 from schemas.topics import RAW_TOPICS, key
 
@@ -33,50 +32,42 @@ class KafkaOutbox:
     def put(self, messages: Iterable[RawMessage]) -> asyncio.Future[None]:
         """See `Outbox.put`."""
         reached(Moment.EDGE_RECEIVED)
-        under_way = _UnderWay(self._publisher.future())
-        for number, message in enumerate(messages):
-            settled = under_way.another(number)
+        kept = list(messages)
+        under_way = _UnderWay(len(kept), self._publisher.future())
+        delivered = self._publisher.telling(under_way.settled)
+        for message, value in zip(kept, encode_all(kept), strict=True):
             try:
                 self._publisher.post(
                     RAW_TOPICS[message.dialect],
-                    encode(message),
-                    settled,
+                    value,
+                    delivered,
                     key=key(message.tenant, message.device),
                     headers=[(IDENTITY_HEADER, message.identity())],
                 )
             except PublishError as error:  # one more outcome: those before it are still waited for
-                settled(error)
-        under_way.end()
+                under_way.settled(error)
+        under_way.settled(None)
         return under_way.done
 
 
 class _UnderWay:
     """The records of one put. It counts what is open: a future for each would cost as much as to send it."""
 
-    __slots__ = ("_first", "_open", "done")
+    __slots__ = ("_error", "_open", "done")
 
-    def __init__(self, done: asyncio.Future[None]) -> None:
+    def __init__(self, records: int, done: asyncio.Future[None]) -> None:
         self.done = done
-        self._open = 1  # that all are sent
-        self._first: tuple[int, PublishError] | None = None
-        """Of the records that failed, the first as they were sent."""
+        self._open = records + 1  # that all are sent
+        self._error: PublishError | None = None
+        """The first that was known."""
 
-    def another(self, number: int) -> Settled:
-        """Wait for one more record; the answer takes its outcome."""
-        self._open += 1
-        return partial(self._settled, number)
-
-    def end(self) -> None:
-        """Wait for no further record, but for those that are open."""
+    def settled(self, error: PublishError | None) -> None:
+        """One more is known."""
+        self._error = self._error or error
         self._open -= 1
         if self._open == 0 and not self.done.done():  # who waited may have gone
-            if self._first is not None:
-                self.done.set_exception(self._first[1])
+            if self._error is not None:
+                self.done.set_exception(self._error)
                 return
             reached(Moment.EDGE_ACKNOWLEDGED)
             self.done.set_result(None)
-
-    def _settled(self, number: int, error: PublishError | None) -> None:
-        if error is not None and (self._first is None or number < self._first[0]):
-            self._first = number, error
-        self.end()

@@ -46,6 +46,9 @@ BUSY_SECONDS, IDLE_SECONDS = 0.001, 0.1
 Settled = Callable[[PublishError | None], None]
 """Hears what became of a record: None when it is on the log."""
 
+Delivered = Callable[[KafkaError | None, Any], None]
+"""The same for librdkafka's ears."""
+
 
 class Log(Protocol):
     """Where records go: `Publisher`."""
@@ -157,22 +160,36 @@ class Publisher:
                 future.set_exception(error)
 
         self.post(
-            topic, value, settled, key=key, headers=headers, partition=partition, timestamp_ms=timestamp_ms
+            topic,
+            value,
+            self.telling(settled),
+            key=key,
+            headers=headers,
+            partition=partition,
+            timestamp_ms=timestamp_ms,
         )
         return future
+
+    def telling(self, settled: Settled) -> Delivered:
+        """What `post` takes so that `settled` hears of each of its records, on the loop; it must not raise."""
+
+        def delivered(error: KafkaError | None, _: Any) -> None:
+            self._acknowledged.append((settled, error))
+
+        return delivered
 
     def post(
         self,
         topic: str,
         value: bytes | None,
-        settled: Settled,
+        delivered: Delivered,
         *,
         key: bytes | None = None,
         headers: Sequence[tuple[str, bytes]] = (),
         partition: int = -1,
         timestamp_ms: int = 0,
     ) -> None:
-        """`send` for those who wait for many records at once: `settled` hears of each, on the loop, and must not raise.
+        """`send` for those who wait for many records at once, and make one `delivered` for all of them.
 
         Raises:
             Overloaded: the queue is full.
@@ -181,10 +198,6 @@ class Publisher:
         """
         if value is not None and len(value) > self._max_record_bytes - 4096:
             raise TooLarge(f"{len(value)} bytes; {topic} takes {self._max_record_bytes - 4096}")
-
-        def delivered(error: KafkaError | None, _: Any) -> None:
-            self._acknowledged.append((settled, error))
-
         try:
             self._producer.produce(
                 topic, value, key, partition, delivered, timestamp=timestamp_ms, headers=list(headers)

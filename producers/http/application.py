@@ -84,7 +84,6 @@ class Application:
         """Answer. Whatever is raised, the framework's own errors included, becomes an answer in the dialect of the path."""
         path = request.rel_url.path_safe
         route = next((route for route in self._routes if route.is_for(path)), None)
-        name = route.dialect.name if route else "none"
         started = time.perf_counter()
         try:
             await _invite(request)
@@ -92,11 +91,9 @@ class Application:
                 return _elsewhere(request, path)
             return await self._take(route, request, path)
         except Exception as error:  # noqa: BLE001 - the rim: nothing beyond it knows the dialect
-            refusal = self._refusal(error)
-            count(name, refusal.outcome)
-            return route.dialect.refuse(request, refusal) if route else _refuse_plainly(refusal)
+            return self._refuse(request, route, error)
         finally:
-            observe(name, time.perf_counter() - started)
+            observe(route.dialect.name if route else "none", time.perf_counter() - started)
 
     async def _take(self, route: Route, request: Request, path: str) -> web.StreamResponse:
         """The one order of events in every dialect: admit, limit, read, publish, count, answer.
@@ -123,6 +120,12 @@ class Application:
         if wait > 0:
             seconds = str(math.ceil(wait))
             raise Refusal(429, "Too many messages; try again later.", headers={"Retry-After": seconds})
+
+    def _refuse(self, request: Request, route: Route | None, error: Exception) -> web.StreamResponse:
+        # Apart from where errors are caught: one in a variable there would be a cycle that keeps the body for a while.
+        refusal = self._refusal(error)
+        count(route.dialect.name if route else "none", refusal.outcome)
+        return route.dialect.refuse(request, refusal) if route else _refuse_plainly(refusal)
 
     def _refusal(self, error: Exception) -> Refusal:
         match error:

@@ -1,6 +1,7 @@
 """The process of the HTTP edge: what listens, for how long, and over TLS or not."""
 
 import asyncio
+import gc
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
@@ -51,6 +52,7 @@ def main() -> None:
     logging.configure(LogSettings())
     settings, edge, kafka = HttpSettings(), EdgeSettings(), KafkaSettings()
     with Registry(kafka) as registry:
+        gc.freeze()  # what is loaded stays: no look for reference cycles goes through every device
         uvloop.run(_serve(registry, settings, edge, kafka))
 
 
