@@ -21,8 +21,8 @@ from producers.limits import Limits
 from producers.metrics import Outcome, count, observe
 from producers.outbox import Outbox
 from producers.settings import EdgeSettings, HttpSettings
+from runtime.devices import Devices
 from runtime.publisher import PublishError, TooLarge
-from runtime.registry import Devices
 
 log = structlog.get_logger()
 

@@ -8,7 +8,7 @@ from aiohttp import hdrs, web
 
 from producers.http.bearer import Tenants
 from producers.http.refusal import Refusal
-from runtime.registry import Devices
+from runtime.devices import Devices
 from schemas.raw_message import RawMessage
 
 

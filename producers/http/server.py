@@ -23,6 +23,7 @@ from producers.outbox import KafkaOutbox
 from producers.renewal import Renewal
 from producers.settings import EdgeSettings, HttpSettings
 from runtime import log as logging
+from runtime.devices import DeviceTable
 from runtime.health import health
 from runtime.process import until_told_to_stop
 from runtime.publisher import Publisher
@@ -51,20 +52,20 @@ def main() -> None:
     """Run the edge until SIGTERM or SIGINT: `headrace http`."""
     logging.configure(LogSettings())
     settings, edge, kafka = HttpSettings(), EdgeSettings(), KafkaSettings()
-    with Registry(kafka) as registry:
+    with Registry(kafka, DeviceTable()) as registry:
         gc.freeze()  # what is loaded stays: no look for reference cycles goes through every device
         uvloop.run(_serve(registry, settings, edge, kafka))
 
 
 async def _serve(
-    registry: Registry, settings: HttpSettings, edge: EdgeSettings, kafka: KafkaSettings
+    registry: Registry[DeviceTable], settings: HttpSettings, edge: EdgeSettings, kafka: KafkaSettings
 ) -> None:
     publisher = Publisher(
         kafka, delivery_timeout=edge.delivery_timeout, max_queued_bytes=edge.max_queued_bytes
     )
     async with (
         publisher,
-        application(KafkaOutbox(publisher), registry, settings, edge) as app,
+        application(KafkaOutbox(publisher), registry.devices, settings, edge) as app,
         serving(app, settings, grace=edge.delivery_timeout + GRACE),
     ):
         with health(
