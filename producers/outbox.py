@@ -33,7 +33,7 @@ class KafkaOutbox:
         """See `Outbox.put`."""
         reached(Moment.EDGE_RECEIVED)
         kept = list(messages)
-        under_way = _UnderWay(len(kept))
+        under_way = _UnderWay(self._publisher.future(), len(kept))
         delivered = self._publisher.telling(under_way.settled)
         for message, value in zip(kept, encode_all(kept), strict=True):
             try:
@@ -55,8 +55,8 @@ class _UnderWay:
 
     __slots__ = ("_error", "_open", "done")
 
-    def __init__(self, records: int) -> None:
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def __init__(self, done: asyncio.Future[None], records: int) -> None:
+        self.done = done
         self._open = records + 1  # that all are sent
         self._error: PublishError | None = None
         """The first that was known."""

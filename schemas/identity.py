@@ -53,6 +53,6 @@ def exchange_id(endpoint: str, message_id: int, token: bytes, payload: bytes, re
     reach another one, and time is cut into slots for it: one that falls across a border counts as new.
     """
     slot = received_at // EXCHANGE_LIFETIME_US
-    coap = (message_id.to_bytes(2, "big"), len(token).to_bytes(1, "big"), token, payload)
-    parts = (endpoint.encode(), str(slot).encode(), *coap)
-    return blake2b(b"\0".join(parts), digest_size=IDENTITY_BYTES).hexdigest()
+    coap = (message_id.to_bytes(2, "big"), len(token), token, payload)
+    parts = b"%b\0%d\0%b\0%c\0%b\0%b" % (endpoint.encode(), slot, *coap)
+    return blake2b(parts, digest_size=IDENTITY_BYTES).hexdigest()

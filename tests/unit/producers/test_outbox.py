@@ -1,5 +1,6 @@
 """An outbox sends everything first, waits for every outcome, and says of several failures the first."""
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -33,6 +34,10 @@ class MemoryPublisher:
         if record.body in self.refused:
             raise self.refused[record.body]
         self.sent.append(settled)
+
+    def future(self) -> asyncio.Future[None]:
+        """See `runtime.publisher.Publisher.future`."""
+        return asyncio.get_running_loop().create_future()
 
     def outbox(self) -> KafkaOutbox:
         """An outbox that sends through it."""
