@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 OURS = "headrace"
+LOAD = "load"
+"""Who sends, among what stands beside a figure."""
 
 _PR_SET_PDEATHSIG = 1
 """Of Linux's prctl.h."""
@@ -57,6 +59,12 @@ class Result(msgspec.Struct, frozen=True):
         """The median of what ours did against it, round by round: what slows a round down slows both."""
         pairs = zip(self.figures[OURS], self.figures[candidate], strict=True)
         return statistics.median(ours.rate / other.rate for ours, other in pairs)
+
+    def busy(self, candidate: str) -> float:
+        """Which part of the time that it took the sender was at work; the rest it waited for the candidate."""
+        return statistics.median(
+            figure.beside.get(LOAD, 0.0) / figure.wall for figure in self.figures[candidate]
+        )
 
     def missed(self) -> list[str]:
         """What was asked and is not reached: a sentence for each."""
@@ -175,3 +183,8 @@ def show(result: Result, console: Console) -> None:
             (f"{asked:,.0f}" if ours else f"{asked:g} x") if asked else "",
         )
     console.print(table)
+    busy = [f"{name} {result.busy(name):.0%}" for name in result.figures if result.busy(name)]
+    if busy:
+        console.print(
+            f"The sender was at work for this part of the time, and waited for the rest: {', '.join(busy)}"
+        )
