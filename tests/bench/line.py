@@ -66,6 +66,10 @@ class Result(msgspec.Struct, frozen=True):
             figure.beside.get(LOAD, 0.0) / figure.wall for figure in self.figures[candidate]
         )
 
+    def pace(self, candidate: str) -> float:
+        """Units a second by the clock on the wall."""
+        return statistics.median(figure.work / figure.wall for figure in self.figures[candidate])
+
     def missed(self) -> list[str]:
         """What was asked and is not reached: a sentence for each."""
         found = []
@@ -183,8 +187,10 @@ def show(result: Result, console: Console) -> None:
             (f"{asked:,.0f}" if ours else f"{asked:g} x") if asked else "",
         )
     console.print(table)
-    busy = [f"{name} {result.busy(name):.0%}" for name in result.figures if result.busy(name)]
-    if busy:
-        console.print(
-            f"The sender was at work for this part of the time, and waited for the rest: {', '.join(busy)}"
-        )
+    told = [
+        f"{busy:.0%} of the time at {result.pace(name):,.0f} {result.unit} a second beside {name}"
+        for name in result.figures
+        if (busy := result.busy(name))
+    ]
+    if told:
+        console.print(f"The sender was at work, and waited for the rest: {', '.join(told)}.\n")
