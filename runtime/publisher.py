@@ -170,6 +170,10 @@ class Publisher:
         )
         return future
 
+    def future(self) -> asyncio.Future[None]:
+        """One for the caller to settle, of the loop that `post` tells on; to ask which that is takes a system call."""
+        return self._loop.create_future()
+
     def telling(self, settled: Settled) -> Delivered:
         """What `post` takes so that `settled` hears of each of its records, on the loop; it must not raise."""
 
@@ -210,10 +214,6 @@ class Publisher:
         if self._unsettled == 1:
             self._timer.cancel()
             self._timer = self._loop.call_later(BUSY_SECONDS, self._look)
-
-    def future(self) -> asyncio.Future[None]:
-        """One for the caller to settle, of the loop that `post` tells on; to ask which that is takes a system call."""
-        return self._loop.create_future()
 
     def _look(self) -> None:
         # On the loop and not in a thread, which would fight with it for the interpreter at each acknowledgement.

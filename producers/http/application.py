@@ -83,7 +83,7 @@ class Application:
     async def __call__(self, request: Request) -> web.StreamResponse:
         """Answer. Whatever is raised, the framework's own errors included, becomes an answer in the dialect of the path."""
         path = request.rel_url.path_safe
-        route = next((route for route in self._routes if route.is_for(path)), None)
+        route = self._route(path)
         started = time.perf_counter()
         try:
             await _invite(request)
@@ -94,6 +94,12 @@ class Application:
             return self._refuse(request, route, error)
         finally:
             observe(route.dialect.name if route else "none", time.perf_counter() - started)
+
+    def _route(self, path: str) -> Route | None:
+        for route in self._routes:
+            if route.is_for(path):
+                return route
+        return None
 
     async def _take(self, route: Route, request: Request, path: str) -> web.StreamResponse:
         """The one order of events in every dialect: admit, limit, read, publish, count, answer.
