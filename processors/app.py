@@ -34,6 +34,7 @@ def build(kafka: KafkaSettings, settings: ProcessSettings, devices: Devices) -> 
     app = ChunkApp(settings.group, **_options(kafka, settings))
     app.chunk_topics = frozenset(RAW_TOPICS.values())
     app.chunk_messages = settings.chunk_messages
+    app.fetch_seconds = settings.fetch_seconds
     app.grace_seconds = settings.grace_seconds
     app.progress = Progress(time.monotonic)
     raw = app.topic(*RAW_TOPICS.values(), schema=ChunkSchema(), maxsize=settings.chunks_in_flight)

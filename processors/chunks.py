@@ -7,6 +7,7 @@ to process, and may deliver a record twice or leave one out around a rebalance. 
 These internals of faust-streaming 0.15.3 are overridden; tests/contract/test_faust_internals.py fails when one has moved:
 
 - `App._new_transport`, `Transport.Consumer`: to put our consumer in place. A setting for the consumer class would do.
+- `Consumer._new_consumer_thread`: to put our `processors.fetches.FetchThread` in place. A setting for its class would do.
 - `Consumer.getmany`, `Consumer._wait_next_records`: to yield chunks, and not to sleep a second when buffers are full.
   Upstream: a batch-wise `getmany`.
 - `Consumer._getmany`: to fetch nothing of a partition before its window is there. Upstream: a pause that lasts over the
@@ -41,6 +42,7 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 from mode.utils.futures import notify
 
+from processors.fetches import FetchThread
 from processors.progress import Progress
 from runtime.faults import Moment, reached
 
@@ -170,6 +172,9 @@ class ChunkConsumer(Consumer):
         self._sought.clear()
         self._moves += 1
 
+    def _new_consumer_thread(self) -> FetchThread:
+        return FetchThread(self, loop=self.loop, beacon=self.beacon)
+
     def _is_chunked(self, tp: Any) -> bool:
         return tp.topic in self.app.chunk_topics
 
@@ -295,6 +300,7 @@ class ChunkApp(faust.App):
 
     chunk_topics: frozenset[str] = frozenset()
     chunk_messages: int = 500
+    fetch_seconds: float = 0.1
     grace_seconds: float = 20.0
     """Half of it is for what is in flight."""
     leaving: Callable[[], None] | None = None

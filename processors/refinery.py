@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import structlog
@@ -132,9 +133,9 @@ class Refinery:
         whole: Sequence[tuple[Span, bytes]],
         source: Source,
     ) -> Awaitable[Any]:
-        sent = []
+        sent, dead = [], Fate.DEAD_LETTER
         for row, record in zip(rows, records, strict=True):
-            if row.fate is Fate.DEAD_LETTER:
+            if row.fate is dead:
                 letter = dead_letter(row, record, source)
                 sent.append(
                     await send(
@@ -167,10 +168,13 @@ def _held(owned: Owned) -> str:
     )
 
 
+_fate_of = attrgetter("fate", "reason")
+
+
 def _count(
     rows: Sequence[MessageRow], whole: Sequence[tuple[Span, bytes]], source: Source, window: Window
 ) -> None:
-    for (fate, reason), messages in Counter((row.fate, row.reason) for row in rows).items():
+    for (fate, reason), messages in Counter(map(_fate_of, rows)).items():
         metrics.MESSAGES.labels(source.dialect, fate.value).inc(messages)
         if fate is Fate.DEAD_LETTER:
             metrics.DEAD_LETTERS.labels(source.dialect, reason).inc(messages)

@@ -8,10 +8,9 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 OURS = "headrace"
@@ -37,8 +36,31 @@ class Figure(msgspec.Struct, frozen=True):
         return self.work / self.cpu
 
 
+class Chart(msgspec.Struct, frozen=True):
+    """What `tests.bench.charts` draws: a line for each series, or a bar where there is one point."""
+
+    title: str
+    points: Sequence[str]
+    series: Mapping[str, Sequence[float]]
+
+
+class Shown(Protocol):
+    """What a line found."""
+
+    line: str
+
+    def missed(self) -> list[str]:
+        """What was asked and is not reached: a sentence for each."""
+
+    def table(self) -> Table:
+        """For people."""
+
+    def chart(self) -> Chart:
+        """For a page."""
+
+
 class Result(msgspec.Struct, frozen=True):
-    """All rounds of one line."""
+    """All rounds of one line whose candidates do the same work."""
 
     line: str
     unit: str
@@ -59,7 +81,7 @@ class Result(msgspec.Struct, frozen=True):
         return statistics.median(ours.rate / other.rate for ours, other in pairs)
 
     def missed(self) -> list[str]:
-        """What was asked and is not reached: a sentence for each."""
+        """See `Shown`."""
         found = []
         if self.least and self.rate(OURS) < self.least:
             found.append(
@@ -69,6 +91,29 @@ class Result(msgspec.Struct, frozen=True):
             if other in self.figures and self.ratio(other) < least:
                 found.append(f"{self.line}: {self.ratio(other):.2f} x {other}, {least:g} x is asked")
         return found
+
+    def table(self) -> Table:
+        """Rate, spread, and ours against each."""
+        table = Table(self.line, box=None, title_justify="left")
+        for header in (f"{self.unit}/CPU-s", "least to most", "ours against it", "asked"):
+            table.add_column(header, justify="right")
+        for name, figures in self.figures.items():
+            rates = [figure.rate for figure in figures]
+            ours = name == OURS
+            asked = self.least if ours else self.ratios.get(name, 0.0)
+            table.add_row(
+                name,
+                f"{self.rate(name):,.0f}",
+                f"{min(rates):,.0f} to {max(rates):,.0f}",
+                "" if ours else f"{self.ratio(name):.2f} x",
+                (f"{asked:,.0f}" if ours else f"{asked:g} x") if asked else "",
+            )
+        return table
+
+    def chart(self) -> Chart:
+        """A bar for each candidate."""
+        rates = {name: [self.rate(name)] for name in self.figures}
+        return Chart(f"{self.line}\n{self.unit} by the CPU-second", [""], rates)
 
 
 Candidate = Callable[[], Figure]
@@ -89,7 +134,10 @@ def play(
     return figures
 
 
-def apart(measure: Callable[..., Figure], *arguments: Any, patience: float = 300) -> Figure:
+T = TypeVar("T")
+
+
+def apart(measure: Callable[..., T], *arguments: Any, patience: float = 300) -> T:
     """What a measurement says that has a process of its own; it has to be importable."""
     spawning = multiprocessing.get_context("spawn")
     here, there = spawning.Pipe()
@@ -99,14 +147,14 @@ def apart(measure: Callable[..., Figure], *arguments: Any, patience: float = 300
     try:
         if not here.poll(patience):
             raise TimeoutError(f"{measure.__name__} has not answered within {patience:g} s")
-        figure: Figure = here.recv()
-        return figure
+        said: T = here.recv()
+        return said
     finally:
         process.kill()
         process.join()
 
 
-def _answer(there: Any, measure: Callable[..., Figure], arguments: Sequence[Any]) -> None:
+def _answer(there: Any, measure: Callable[..., object], arguments: Sequence[Any]) -> None:
     # Whoever ends the bench by a signal ends this too.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     there.send(measure(*arguments))
@@ -155,23 +203,3 @@ def machine() -> str:
         "unknown CPU",
     )
     return f"{len(os.sched_getaffinity(0))} cores of {model}, Linux {os.uname().release}"
-
-
-def show(result: Result, console: Console) -> None:
-    """The result as a table: rate, spread, and ours against each."""
-    table = Table(result.line, box=None, title_justify="left")
-    for header in (f"{result.unit}/CPU-s", "least to most", "ours against it", "asked"):
-        table.add_column(header, justify="right")
-    for name, figures in result.figures.items():
-        rates = [figure.rate for figure in figures]
-        spread = f"{min(rates):,.0f} to {max(rates):,.0f}"
-        ours = name == OURS
-        asked = result.least if ours else result.ratios.get(name, 0.0)
-        table.add_row(
-            name,
-            f"{statistics.median(rates):,.0f}",
-            spread,
-            "" if ours else f"{result.ratio(name):.2f} x",
-            (f"{asked:,.0f}" if ours else f"{asked:g} x") if asked else "",
-        )
-    console.print(table)

@@ -13,7 +13,7 @@ from faust.app.base import App as BaseApp
 from faust.tables.recovery import Recovery
 from faust.topics import Topic
 from faust.transport.consumer import Consumer as BaseConsumer
-from faust.transport.consumer import ConsumerThread, Fetcher
+from faust.transport.consumer import ConsumerThread, Fetcher, ThreadDelegateConsumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, ConsumerRebalanceListener, Transport
 from faust.transport.drivers.aiokafka import Consumer as KafkaConsumer
 from faust.types.tuples import ConsumerMessage, Message
@@ -62,6 +62,14 @@ def test_a_transport_makes_the_consumer_of_its_class():
     """`Transport.create_consumer` makes what `Transport.Consumer` names."""
     assert "Consumer" in names(Transport.create_consumer)
     assert KafkaConsumer is Transport.Consumer
+
+
+def test_kafka_is_told_to_gather():
+    """The consumer of Faust's thread is made by `_create_worker_consumer`, and starts with what it was told to fetch."""
+    assert "_create_worker_consumer" in names(AIOKafkaConsumerThread._create_consumer)
+    assert {"_fetch_min_bytes", "_fetch_max_wait_ms"} <= names(AIOKafkaConsumer.start)
+    assert "FetchThread" in names(ChunkConsumer._new_consumer_thread)
+    assert "_new_consumer_thread" in names(ThreadDelegateConsumer.__init__)
 
 
 @pytest.mark.parametrize(

@@ -109,9 +109,12 @@ class HeldOutbox:
         self.arrived = asyncio.Event()
         self.released = asyncio.Event()
 
-    async def put(self, messages: Iterable[RawMessage]) -> None:
+    def put(self, messages: Iterable[RawMessage]) -> asyncio.Future[None]:
         """See `producers.outbox.Outbox.put`."""
         self.arrived.set()
+        return asyncio.ensure_future(self._keep(messages))
+
+    async def _keep(self, messages: Iterable[RawMessage]) -> None:
         await self.released.wait()
         self.messages.extend(messages)
 

@@ -244,6 +244,14 @@ def test_a_record_without_an_identity_is_a_duplicate_by_its_message():
     assert [Fate.STORED, Fate.DUPLICATE] == [row.fate for row in refined(record(5, message()), bare)]
 
 
+def test_the_identity_beside_a_message_is_its_identity():
+    """Whoever wrote the record has named the message: its row says the same, whatever a later release would call it."""
+    named = record(5, message())
+    named.headers = [("identity", b"sixteen of bytes")]
+
+    assert [b"sixteen of bytes"] == [row.identity for row in refined(named)]
+
+
 @pytest.mark.parametrize("header", [b"", b"short", message().identity()[:15], bytes(17), None])
 def test_an_identity_that_cannot_be_one_is_not_used(header):
     """A header of another length stops nobody, and makes no duplicate."""

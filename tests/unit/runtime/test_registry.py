@@ -129,6 +129,27 @@ def test_a_removed_device_is_forgotten():
     assert (0, None, None) == (len(table), table.by_id("acme", "boiler-7"), table.by_token("s3cret"))
 
 
+def test_place_and_labels_are_those_of_the_device_as_it_is_now():
+    """What readings carry of a device follows each of its entries; of one that is disabled or gone it is nothing."""
+    table, seen = DeviceTable([boiler(place="roof", labels={"b": "2", "a": "1"})]), []
+    seen.append(table.known("acme", "boiler-7"))
+    for change in ({"place": "cellar"}, {"enabled": False}, {"place": "attic"}):
+        table.put(boiler(**change))
+        seen.append(table.known("acme", "boiler-7"))
+    table.remove("acme", "boiler-7")
+    seen += [table.known("acme", "boiler-7"), table.known("umbrella", "boiler-7")]
+
+    nothing = ("", "{}")
+    assert [
+        ("roof", '{"a":"1","b":"2"}'),
+        ("cellar", "{}"),
+        nothing,
+        ("attic", "{}"),
+        nothing,
+        nothing,
+    ] == seen
+
+
 def test_removing_a_stranger_changes_nothing():
     """A device that was never known can be removed."""
     table = DeviceTable([boiler()])

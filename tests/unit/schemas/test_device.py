@@ -1,7 +1,6 @@
 import pytest
 
-from processors.enrich import known_of
-from schemas.device import Device
+from schemas.device import Device, known_of
 
 
 def test_place_and_labels_are_what_the_registry_says():

@@ -1,0 +1,30 @@
+"""Fetches: Kafka gathers messages for a moment before it answers, so that a slow stream makes few blocks.
+
+A block costs 220 µs and 6 KB whatever is in it, and its reading costs the sink as much again. Stock faust-streaming 0.15.3 has
+Kafka answer with the first message there is. It also lets an answer wait for 1.5 s: aiokafka has one fetch a broker under way, so
+that a partition with a backlog stands still as long as one for the other partitions of its broker finds nothing.
+
+These internals are overridden; tests/contract/test_faust_internals.py fails when one has moved. Upstream: settings of Faust for
+`fetch_min_bytes` and `fetch_max_wait_ms`.
+
+- `AIOKafkaConsumerThread._create_worker_consumer`: to say it to the consumer before that starts.
+- `AIOKafkaConsumer._fetch_min_bytes`, `_fetch_max_wait_ms`: read when it starts.
+"""
+
+from typing import Any
+
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+
+ENOUGH_BYTES = 64 << 10
+"""Kafka waits no longer as soon as it has so much, of all partitions of a broker: some hundred messages."""
+
+
+class FetchThread(AIOKafkaConsumerThread):
+    """The thread of Faust's consumer."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        app: Any = self.app
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_min_bytes = ENOUGH_BYTES  # noqa: SLF001 - see the module's docstring
+        consumer._fetch_max_wait_ms = int(app.fetch_seconds * 1000)  # noqa: SLF001 - likewise
+        return consumer
