@@ -15,6 +15,9 @@ from schemas.topics import DEVICES
 
 log = structlog.get_logger()
 
+QUEUED_BYTES = 4 << 20
+"""Of entries that are fetched ahead, and about as much again in the answer that Kafka gives next."""
+
 KNOWN = Gauge("headrace_registry_devices", "Devices that this process knows.")
 
 
@@ -83,12 +86,8 @@ class Registry(Generic[T]):
 
     def _follow(self) -> None:
         consumer = Consumer(
-            self._kafka.librdkafka()
-            | {
-                "group.id": "headrace-registry-unused",
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-            },
+            self._kafka.consuming(queued_bytes=QUEUED_BYTES)
+            | {"group.id": "headrace-registry-unused", "enable.partition.eof": True},
         )
         try:
             unread = _assign_all(consumer)

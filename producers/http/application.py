@@ -10,6 +10,7 @@ from importlib.resources import files
 import structlog
 from aiohttp import HttpVersion11, hdrs, web
 
+from producers import metrics
 from producers.http import body, digital_twins, graph, thingsboard
 from producers.http.bearer import Tenants
 from producers.http.dialect import Dialect, Door, Request
@@ -49,9 +50,12 @@ async def application(
                 tenant_claim=settings.tenant_claim,
                 roles=settings.roles,
             )
+            metrics.REMEMBERED_TOKENS.set_function(verifier.__len__)
+        limits = Limits(edge.limits)
+        metrics.RATE_BUCKETS.set_function(limits.__len__)
         yield Application(
             Door(tenants=Tenants(settings.tokens, verifier), devices=devices),
-            Limits(edge.limits),
+            limits,
             outbox,
             body_timeout=settings.body_timeout,
             retry_after=edge.retry_after,

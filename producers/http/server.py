@@ -11,7 +11,7 @@ from typing import cast
 
 import structlog
 import uvloop
-from aiohttp import web
+from aiohttp import web, web_protocol
 
 from producers.http import not_http
 from producers.http.application import Application, application
@@ -43,6 +43,10 @@ LINGER = 2.0
 
 HEADERS = 64
 """Headers of a request, of 8 KB each: more than any client or proxy sends, and all that a stranger can make us keep."""
+
+PIPELINED = 2
+"""Requests that may wait on a connection behind the one that is answered, each with up to a MiB of headers; no client of the
+dialects sends even one. aiohttp (3.14) takes 32; a parameter of its `Server` would remove this."""
 
 BACKLOG = 1024
 """Connections that may wait to be taken: after a restart a fleet comes back at once."""
@@ -104,6 +108,7 @@ async def listening(
     Several processes may listen on one port: the kernel spreads connections over them. Port 0 is any that is free.
     """
     patience, most = settings.idle_timeout, settings.max_connections
+    web_protocol.MAX_MSG_QUEUE_SIZE = PIPELINED
     loop = asyncio.get_running_loop()
     # Without an application of aiohttp's: its routes, middlewares and signals take as long as all that is done here.
     server = web.Server(

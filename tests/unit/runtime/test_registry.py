@@ -2,7 +2,9 @@ import threading
 from hashlib import sha256
 
 import pytest
+from confluent_kafka import Consumer
 
+from runtime import registry as module
 from runtime.devices import DeviceTable
 from runtime.registry import Registry
 from schemas.codec import encode
@@ -46,6 +48,26 @@ def test_the_whole_topic_is_known_at_once(kafka, registered):
 
     with Registry(kafka, DeviceTable()) as registry:
         assert "boiler-7" == registry.devices.by_token("s3cret").device
+
+
+def test_little_is_fetched_ahead(nowhere, monkeypatch):
+    """However many entries the topic has, few of them wait in memory to be taken."""
+    asked = []
+    monkeypatch.setattr(module, "Consumer", lambda options: asked.append(options) or Consumer(options))
+    monkeypatch.setattr(module, "_assign_all", refuse)
+
+    with (
+        pytest.raises(RuntimeError, match="cannot read the device registry"),
+        Registry(nowhere, DeviceTable()),
+    ):
+        pass
+
+    assert asked[0]["queued.max.messages.kbytes"] << 10 == module.QUEUED_BYTES
+
+
+def refuse(_):
+    """Kafka as it is when it is away."""
+    raise RuntimeError("away")
 
 
 def test_a_tombstone_removes_its_device(kafka, registered):
