@@ -39,7 +39,8 @@ mutants: .venv/.ready local-stack  ## Break Headrace on purpose, and see the cra
 	$(BIN)/python -m tests.crash.mutations --page docs/crash-suite.md
 
 bench: .venv/.ready local-stack coap-clients  ## Measure each part beside its peers: make bench LINES="process sink" ROUNDS=5
-	$(BIN)/python -m tests.bench $(LINES) --rounds $(ROUNDS)
+	$(BIN)/python -m tests.bench $(LINES) --rounds $(ROUNDS) \
+		--json .headrace/bench.json --plot .headrace/bench --page docs/performance.md
 
 check: .venv/.ready  ## Judge style, types, imports, spelling and the files in deploy/
 	$(BIN)/ruff check .

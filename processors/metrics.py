@@ -34,7 +34,6 @@ CONDEMNED = Gauge(
     "headrace_process_condemned_offsets",
     "Raw records that a rebuild found behind the committed offset as dead letters, and that stay ones.",
 )
-LABEL_SETS = Gauge("headrace_process_cached_label_sets", "Sets of devices' labels that are kept as JSON.")
 FETCHED = Gauge(
     "headrace_process_fetched_partitions", "Partitions whose next records are fetched, and wait to be taken."
 )

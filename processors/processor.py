@@ -19,8 +19,8 @@ from processors.rebuild import rebuild
 from processors.refine import Source
 from processors.refinery import Refinery
 from processors.settings import ProcessSettings
+from runtime.devices import Places
 from runtime.publisher import Publisher
-from runtime.registry import Devices
 from runtime.settings import KafkaSettings
 from runtime.topics import UnknownTopic, topic_ids
 from schemas.topics import MAX_BLOCK_BYTES, RAW_TOPICS
@@ -47,7 +47,7 @@ class Processor:
         self,
         kafka: KafkaSettings,
         settings: ProcessSettings,
-        devices: Devices,
+        devices: Places,
         consumer: ChunkConsumer,
         progress: Progress,
     ) -> None:

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import structlog
@@ -15,9 +16,9 @@ from processors.partitions import Offsets, Owned, Partitions
 from processors.progress import Progress
 from processors.rebuild import forget_early
 from processors.refine import RawRecord, Source, blocks, dead_letter, refine
+from runtime.devices import Places
 from runtime.faults import Moment, reached
 from runtime.publisher import Log, send
-from runtime.registry import Devices
 from schemas.codec import encode
 from schemas.reading_block import Fate, MessageRow, Span
 from schemas.topics import DEAD_LETTERS, READINGS
@@ -58,7 +59,7 @@ class Refinery:
         offsets: Offsets,
         partitions: Partitions,
         publisher: Log,
-        devices: Devices,
+        devices: Places,
         *,
         allowance: Allowance,
         progress: Progress,
@@ -132,9 +133,9 @@ class Refinery:
         whole: Sequence[tuple[Span, bytes]],
         source: Source,
     ) -> Awaitable[Any]:
-        sent = []
+        sent, dead = [], Fate.DEAD_LETTER
         for row, record in zip(rows, records, strict=True):
-            if row.fate is Fate.DEAD_LETTER:
+            if row.fate is dead:
                 letter = dead_letter(row, record, source)
                 sent.append(
                     await send(
@@ -167,10 +168,13 @@ def _held(owned: Owned) -> str:
     )
 
 
+_fate_of = attrgetter("fate", "reason")
+
+
 def _count(
     rows: Sequence[MessageRow], whole: Sequence[tuple[Span, bytes]], source: Source, window: Window
 ) -> None:
-    for (fate, reason), messages in Counter((row.fate, row.reason) for row in rows).items():
+    for (fate, reason), messages in Counter(map(_fate_of, rows)).items():
         metrics.MESSAGES.labels(source.dialect, fate.value).inc(messages)
         if fate is Fate.DEAD_LETTER:
             metrics.DEAD_LETTERS.labels(source.dialect, reason).inc(messages)

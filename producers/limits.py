@@ -55,7 +55,7 @@ class Limits:
 
         More messages at once than a limit allows at all are admitted when its bucket is full, and leave it in debt.
         """
-        return self.take_all(tenant, {device: messages})
+        return self.take_all(tenant, {device: messages}) if self._limits else 0.0
 
     def take_all(self, tenant: str, devices: Mapping[str, int]) -> float:
         """The same for one request with messages of several devices: all of them are admitted, or none is counted."""

@@ -1,12 +1,12 @@
 """Outbox: a message is on the log before the device is told so."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Protocol
 
 from runtime.faults import Moment, reached
 from runtime.publisher import Publisher, PublishError
-from schemas.codec import encode
+from schemas.codec import encode_all
 from schemas.raw_message import IDENTITY_HEADER, RawMessage
 from schemas.topics import RAW_TOPICS, key
 
@@ -14,13 +14,12 @@ from schemas.topics import RAW_TOPICS, key
 class Outbox(Protocol):
     """Where an edge puts what it accepted."""
 
-    async def put(self, messages: Iterable[RawMessage]) -> None:
-        """Return when the log has every one of them; only then may the device hear "accepted".
+    def put(self, messages: Iterable[RawMessage]) -> asyncio.Future[None]:
+        """Send every message at once; done when the log has all of them, and only then may the device hear "accepted".
 
-        Raises:
-            runtime.publisher.PublishError: not all of them are known to be on the log. Those that are will be taken for
-                duplicates when the client tries again.
-
+        The future fails with a `runtime.publisher.PublishError` when not all of them are known to be on the log; it says
+        so once the fate of each is known. Those that are there will be taken for duplicates when the client tries again.
+        Who stops waiting takes nothing back.
         """
 
 
@@ -30,40 +29,45 @@ class KafkaOutbox:
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
 
-    async def put(self, messages: Iterable[RawMessage]) -> None:
+    def put(self, messages: Iterable[RawMessage]) -> asyncio.Future[None]:
         """See `Outbox.put`."""
         reached(Moment.EDGE_RECEIVED)
-        # Each is sent before one is waited for. A task for each would cost as much as to send it.
-        sent = [self._send(message) for message in messages]
-        if (error := await _first_error(sent)) is not None:
-            raise error
-        reached(Moment.EDGE_ACKNOWLEDGED)
-
-    def _send(self, message: RawMessage) -> asyncio.Future[None]:
-        try:
-            return self._publisher.send(
-                RAW_TOPICS[message.dialect],
-                encode(message),
-                key=key(message.tenant, message.device),
-                headers=[(IDENTITY_HEADER, message.identity())],
-            )
-        except PublishError as error:  # one more outcome: those before it are still waited for
-            failed = asyncio.get_running_loop().create_future()
-            failed.set_exception(error)
-            return failed
-
-
-async def _first_error(sent: Sequence[asyncio.Future[None]]) -> PublishError | None:
-    """Wait for every outcome; of those that failed, the first as they were sent."""
-    first: PublishError | None = None
-    try:
-        for outcome in sent:
+        kept = list(messages)
+        under_way = _UnderWay(self._publisher.future(), len(kept))
+        delivered = self._publisher.telling(under_way.settled)
+        for message, value in zip(kept, encode_all(kept), strict=True):
             try:
-                await outcome
-            except PublishError as error:
-                first = first or error
-    except asyncio.CancelledError:
-        for outcome in sent:
-            outcome.cancel()  # nobody will look at it
-        raise
-    return first
+                self._publisher.post(
+                    RAW_TOPICS[message.dialect],
+                    value,
+                    delivered,
+                    key=key(message.tenant, message.device),
+                    headers=[(IDENTITY_HEADER, message.identity())],
+                )
+            except PublishError as error:  # one more outcome: those before it are still waited for
+                under_way.settled(error)
+        under_way.settled(None)
+        return under_way.done
+
+
+class _UnderWay:
+    """The records of one put. It counts what is open: a future for each would cost as much as to send it."""
+
+    __slots__ = ("_error", "_open", "done")
+
+    def __init__(self, done: asyncio.Future[None], records: int) -> None:
+        self.done = done
+        self._open = records + 1  # that all are sent
+        self._error: PublishError | None = None
+        """The first that was known."""
+
+    def settled(self, error: PublishError | None) -> None:
+        """One more is known."""
+        self._error = self._error or error
+        self._open -= 1
+        if self._open == 0 and not self.done.done():  # who waited may have gone
+            if self._error is not None:
+                self.done.set_exception(self._error)
+                return
+            reached(Moment.EDGE_ACKNOWLEDGED)
+            self.done.set_result(None)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, Self
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -50,6 +50,13 @@ QUEUE_FULL_SECONDS = 0.01
 
 BUSY_SECONDS, IDLE_SECONDS = 0.001, 0.1
 """How often librdkafka is asked what happened, while something is on its way, and while nothing is."""
+
+
+Settled = Callable[[PublishError | None], None]
+"""Hears what became of a record: None when it is on the log."""
+
+Delivered = Callable[[KafkaError | None, Any], None]
+"""The same for librdkafka's ears."""
 
 
 class Log(Protocol):
@@ -113,7 +120,7 @@ class Publisher:
             "compression.type": "lz4",
         }
         self._max_record_bytes = max_record_bytes
-        self._acknowledged: deque[tuple[asyncio.Future[None], KafkaError | None]] = deque()
+        self._acknowledged: deque[tuple[Settled, KafkaError | None]] = deque()
         self._unsettled = 0
         self.error: str = ""
         """What broke the producer for good, or ""."""
@@ -153,13 +160,59 @@ class Publisher:
             TooLarge: the value alone exceeds the limit.
 
         """
-        if value is not None and len(value) > self._max_record_bytes - 4096:
-            raise TooLarge(f"{len(value)} bytes; {topic} takes {self._max_record_bytes - 4096}")
-        future: asyncio.Future[None] = self._loop.create_future()
+        future = self.future()
+
+        def settled(error: PublishError | None) -> None:
+            if future.cancelled():
+                return
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+        self.post(
+            topic,
+            value,
+            self.telling(settled),
+            key=key,
+            headers=headers,
+            partition=partition,
+            timestamp_ms=timestamp_ms,
+        )
+        return future
+
+    def future(self) -> asyncio.Future[None]:
+        """One for the caller to settle, of the loop that `post` tells on; to ask which that is takes a system call."""
+        return self._loop.create_future()
+
+    def telling(self, settled: Settled) -> Delivered:
+        """What `post` takes so that `settled` hears of each of its records, on the loop; it must not raise."""
 
         def delivered(error: KafkaError | None, _: Any) -> None:
-            self._acknowledged.append((future, error))
+            self._acknowledged.append((settled, error))
 
+        return delivered
+
+    def post(
+        self,
+        topic: str,
+        value: bytes | None,
+        delivered: Delivered,
+        *,
+        key: bytes | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+        partition: int = -1,
+        timestamp_ms: int = 0,
+    ) -> None:
+        """`send` for those who wait for many records at once, and make one `delivered` for all of them.
+
+        Raises:
+            Overloaded: the queue is full.
+            TooLarge: the value alone exceeds the limit.
+
+        """
+        if value is not None and len(value) > self._max_record_bytes - 4096:
+            raise TooLarge(f"{len(value)} bytes; {topic} takes {self._max_record_bytes - 4096}")
         try:
             self._producer.produce(
                 topic, value, key, partition, delivered, timestamp=timestamp_ms, headers=list(headers)
@@ -173,7 +226,6 @@ class Publisher:
         if self._unsettled == 1:
             self._timer.cancel()
             self._timer = self._loop.call_later(BUSY_SECONDS, self._look)
-        return future
 
     def _look(self) -> None:
         # On the loop and not in a thread, which would fight with it for the interpreter at each acknowledgement.
@@ -185,14 +237,9 @@ class Publisher:
 
     def _settle(self) -> None:
         while self._acknowledged:
-            future, error = self._acknowledged.popleft()
+            settled, error = self._acknowledged.popleft()
             self._unsettled -= 1
-            if future.cancelled():
-                continue
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(_translated(error))
+            settled(None if error is None else _translated(error))
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():

@@ -5,6 +5,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import resources
+from itertools import repeat
+from operator import call
 from typing import Any, TypeVar
 
 import fastavro
@@ -33,13 +35,28 @@ R = TypeVar("R", bound=Record)
 def encode(record: Record) -> bytes:
     """The record in single-object encoding: marker, fingerprint of the writer's schema, Avro binary."""
     schema, header = _newest(type(record))
-    plain = _plain(type(record))
-    if plain is not None:
-        return header + b"".join([write(getattr(record, name)) for name, write in plain])
+    writers = _writers(type(record))
+    if writers is not None:
+        return header + b"".join(map(call, writers, msgspec.structs.astuple(record)))
     buffer = io.BytesIO()
     buffer.write(header)
     fastavro.schemaless_writer(buffer, schema, msgspec.structs.asdict(record))
     return buffer.getvalue()
+
+
+def encode_all(records: Sequence[R]) -> list[bytes]:
+    """Each record of one type as `encode` writes it, at a third of the price: what all have in common is written once."""
+    if len(records) < 2 or (writers := _writers(type(records[0]))) is None:  # noqa: PLR2004 - one has nothing in common
+        return [encode(record) for record in records]
+    _, header = _newest(type(records[0]))
+    columns = zip(*map(msgspec.structs.astuple, records), strict=True)
+    fields = [
+        repeat(write(values[0]), len(values))
+        if values.count(values[0]) == len(values)
+        else map(write, values)
+        for write, values in zip(writers, columns, strict=True)
+    ]
+    return list(map(b"".join, zip(repeat(header, len(records)), *fields, strict=True)))
 
 
 def decode(record: type[R], data: bytes) -> R:
@@ -51,7 +68,7 @@ def decode(record: type[R], data: bytes) -> R:
     """
     if data[:2] != MARKER:
         raise Undecodable("not in Avro single-object encoding")
-    schemas = _writers(record).get(data[2:_HEADER_LENGTH])
+    schemas = _schemas(record).get(data[2:_HEADER_LENGTH])
     if schemas is None:
         raise Undecodable(f"written by an unknown schema, fingerprint {data[2:_HEADER_LENGTH].hex()}")
     buffer = io.BytesIO(data)
@@ -64,16 +81,20 @@ def decode(record: type[R], data: bytes) -> R:
 
 
 @cache
-def _plain(record: type[Record]) -> Sequence[tuple[str, Callable[[Any], bytes]]] | None:
+def _writers(record: type[Record]) -> Sequence[Callable[[Any], bytes]] | None:
     """How to write each field, where no field is more than text, bytes, a number or a map of texts.
 
     The same bytes as fastavro's, in half the time: an edge writes such a record for each message.
     """
     fields = _newest(record)[0]["fields"]
-    names = [json.dumps(field["type"], sort_keys=True) for field in fields]
-    if not all(name in PLAIN for name in names):
-        return None
-    return [(field["name"], PLAIN[name]) for field, name in zip(fields, names, strict=True)]
+    types = [json.dumps(field["type"], sort_keys=True) for field in fields]
+    in_order = tuple(field["name"] for field in fields) == record.__struct_fields__
+    return [PLAIN[name] for name in types] if in_order and PLAIN.keys() >= set(types) else None
+
+
+def header(record: type[Record]) -> bytes:
+    """What the bytes of a record begin with that its newest schema wrote."""
+    return _newest(record)[1]
 
 
 @cache
@@ -83,7 +104,7 @@ def _newest(record: type[Record]) -> tuple[Any, bytes]:
 
 
 @cache
-def _writers(record: type[Record]) -> Mapping[bytes, tuple[Any, Any]]:
+def _schemas(record: type[Record]) -> Mapping[bytes, tuple[Any, Any]]:
     """The schemas of writer and reader, by the writer's fingerprint."""
     versions = _versions(record)
     return {_fingerprint(schema): (schema, versions[-1]) for schema in versions}

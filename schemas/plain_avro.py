@@ -5,13 +5,26 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-_SEVEN_BITS, _MORE = 0x7F, 0x80
+_SEVEN_BITS, _MORE, _THREE_BYTES = 0x7F, 0x80, 1 << 21
 
 
 @lru_cache(1024)
 def number(value: int) -> bytes:
     """A long: zigzag, then seven bits a byte, the lowest first. Lengths and a burst's times are the same again and again."""
     rest = value << 1 if value >= 0 else (-value << 1) - 1
+    if rest < _THREE_BYTES:
+        return _sevens(rest)
+    # The higher bytes of a time in microseconds are another each second.
+    return b"%c%c%c%b" % (
+        rest & _SEVEN_BITS | _MORE,
+        rest >> 7 & _SEVEN_BITS | _MORE,
+        rest >> 14 & _SEVEN_BITS | _MORE,
+        _sevens(rest >> 21),
+    )
+
+
+@lru_cache(1024)
+def _sevens(rest: int) -> bytes:
     encoded = bytearray()
     while rest > _SEVEN_BITS:
         encoded.append(rest & _SEVEN_BITS | _MORE)

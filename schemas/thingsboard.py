@@ -82,7 +82,10 @@ def typed(found: Sequence[Untyped]) -> Sequence[Entry]:
 
 def is_timed(found: Sequence[Untyped]) -> bool:
     """There is something in it, and every entry names its own time: its content makes it unique."""
-    return bool(found) and all(entry.ts is not None for entry in found)
+    for entry in found:  # a generator takes three times as long for one
+        if entry.ts is None:
+            return False
+    return bool(found)
 
 
 # The hook is for what is nested, where a number keeps its text.

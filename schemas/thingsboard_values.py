@@ -19,7 +19,7 @@ MOST_ZEROS = 1000
 _SIGNED = re.compile(r"[+-]?\d+")
 _NUMERIC = re.compile(r"-?\d*\.?\d+")
 _DIGITS_OF_INT64 = 20
-_NO_MINUS = 0.0
+NO_MINUS = 0.0
 """Added to -0.0 it is 0.0: Java's BigDecimal, that ThingsBoard reads with, has no other."""
 _CLOSED_BY_2_64 = 64
 """10 to this power is a multiple of 2 to the same."""
@@ -46,14 +46,16 @@ def values_of(found: Mapping[str, Any]) -> Mapping[str, Value]:
     """The typed values, under their names; null is none."""
     typed: dict[str, Value] = {}
     for name, value in found.items():
-        kind = type(value)
-        if kind is float:
-            typed[name] = value + _NO_MINUS
-        elif kind is bool:
-            typed[name] = value
+        if type(value) is float:
+            typed[name] = value + NO_MINUS
         elif value is not None:
-            typed[name] = _VALUES[kind](value)
+            typed[name] = value_of(value)
     return typed
+
+
+def value_of(found: Any) -> Value:
+    """The typed value of what is not null."""
+    return _VALUES[type(found)](found)
 
 
 def milliseconds(ts: Any) -> int:
@@ -90,6 +92,10 @@ def _wrapped(text: str) -> int:
     return (int(whole) * (1 if number > 0 else -1) - INT64_MIN) % (1 << 64) + INT64_MIN
 
 
+def _double(value: float) -> Value:
+    return value + NO_MINUS
+
+
 def _text(value: str) -> Value:
     # The last character decides mostly, and is cheap to look at.
     return _decimal(value) if value[-1:].isdecimal() and _NUMERIC.fullmatch(value) else value
@@ -111,7 +117,7 @@ def _number(text: str) -> Value:
 
 def _decimal(text: str) -> Value:
     if len(text) <= MOST_DECIMALS:
-        return float(text) + _NO_MINUS if "." in text else int(text)
+        return float(text) + NO_MINUS if "." in text else int(text)
     point = text.find(".")
     if point >= 0:
         decimals = len(text) - point - 1
@@ -140,7 +146,7 @@ def _scientific(text: str) -> Value:
 
 
 def _finite(number: float, text: str) -> Value:
-    return number + _NO_MINUS if number - number == 0 else _plain(Decimal(text), text)
+    return number + NO_MINUS if number - number == 0 else _plain(Decimal(text), text)
 
 
 def _plain(number: Decimal, text: str) -> str:
@@ -152,10 +158,12 @@ def _plain(number: Decimal, text: str) -> str:
 
 
 _VALUES: Mapping[type, Callable[[Any], Value]] = {
+    bool: bool,
+    float: _double,
     int: _integer,
     Number: _number,
     str: _text,
     dict: _json,
     list: _json,
 }
-"""What becomes of the other types that a reader yields."""
+"""What becomes of the types that a reader yields."""

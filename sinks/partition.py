@@ -168,7 +168,7 @@ class Partition:
 
 def _rows(messages: pa.RecordBatch) -> int:
     """Rows of the table that gets the most."""
-    readings: int = len(messages.column("readings").flatten())
+    readings: int = len(messages.column("readings").values)
     return max(int(messages.num_rows), readings)
 
 

@@ -9,10 +9,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
 from aiocoap import Code
-from aiocoap.numbers import OptionNumber
 
+from producers.coap.options import Block
 from producers.coap.refusal import Refused
-from producers.coap.wire import Block, Datagram
+from producers.coap.wire import Datagram
 from producers.metrics import GivenUp, Outcome, count_given_up
 
 PER_REMOTE = 2
@@ -69,7 +69,7 @@ class Bodies:
             Refused: 4.13 with the limit, 4.08 for a block that does not continue what came before, 4.00.
 
         """
-        block = request.block1
+        block = request.options.block1
         if block is None:
             self._check_size(len(request.payload))
             return request.payload
@@ -94,7 +94,7 @@ class Bodies:
             or (block.more and length < block.size)
         ):
             raise Refused(Code.BAD_REQUEST, Outcome.MALFORMED)
-        self._check_size(max(request.uint(OptionNumber.SIZE1, 4) or 0, block.start + length))
+        self._check_size(max(request.options.size1, block.start + length))
 
     def _check_size(self, size: int) -> None:
         if size > self._max_body:

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
-from aiocoap import Code
 
 from producers.coap.remote import Proof
 from schemas.device import Device
 from schemas.raw_message import RawMessage
 
 
-class Arrival(msgspec.Struct, frozen=True, kw_only=True):
+class Arrival(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A whole body, and the circumstances of the message that completed it."""
 
     path: Sequence[str]
@@ -30,11 +29,11 @@ class Dialect(Protocol):
     name: str
     """As in `schemas.topics.RAW_TOPICS`."""
 
-    def admit(self, method: Code, path: Sequence[str], proof: Proof) -> Device:
+    def admit(self, method: int, path: Sequence[str], proof: Proof) -> Device:
         """The device that speaks, before any of its body is kept.
 
         Args:
-            method: what the request wants.
+            method: the code of the request.
             path: the segments below the dialect's root.
             proof: what the DTLS session proved.
 

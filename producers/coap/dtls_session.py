@@ -2,16 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from typing import Protocol
 
-from aiocoap.util import hostportjoin
 from OpenSSL import SSL
 
 from producers.coap.dtls_context import proof, reason
 from producers.coap.dtls_handshake import is_too_long
 from producers.coap.remote import NOTHING
-from producers.coap.udp import Address
+from producers.coap.udp import Address, authority
 from producers.metrics import Dropped, Ending, count_dropped, count_ended
 
 MTU = 1280
@@ -50,20 +49,17 @@ class Session:
         self.address = address
         self.client_random = client_random
         """Tells a repeated ClientHello from that of a device that restarted."""
+        self.key = address, client_random
+        """See `Remote.key`."""
         self.proof = NOTHING
         self.is_established = False
         self.began = now
         self.last_heard = now
 
     @property
-    def key(self) -> Hashable:
-        """See `Remote.key`."""
-        return self.address, self.client_random
-
-    @property
     def endpoint(self) -> str:
         """See `Remote.endpoint`. Names the session: a retransmission never comes in another one."""
-        return f"coaps://{hostportjoin(*self.address[:2])}/{self.client_random.hex()}"
+        return f"coaps://{authority(self.address)}/{self.client_random.hex()}"
 
     def admitted(self) -> None:
         """See `Remote.admitted`."""

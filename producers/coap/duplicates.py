@@ -4,6 +4,8 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
+from producers.coap.answer import Answer
+
 LIFETIME = 247.0
 """EXCHANGE_LIFETIME: how long a Message ID means the same message. Identical bytes later are a new message: a device
 that wakes every ten minutes with the same Message ID and the same temperature has measured it again."""
@@ -13,17 +15,18 @@ SLICES = 4
 remembered for at least 185 s. A retransmission comes within 145: 45 s until it is sent, 100 s on its way."""
 
 TOTAL = 100_000
-"""Messages; some 150 bytes each, whoever sends them: 15 MB, and no more at whatever rate."""
+"""Messages; some 100 bytes each, whoever sends them: 10 MB, and no more at whatever rate."""
 
-_FINGERPRINT_BYTES = 8
+PENDING: Answer = b""
+"""What a message is answered as long as nothing is."""
 
 
 @dataclass(slots=True)
 class _Slice:
-    """Messages by remote and Message ID: what identifies their bytes, and the answer."""
+    """The answers to messages by what identifies them."""
 
     began: float
-    answers: dict[int, bytes] = field(default_factory=dict)
+    answers: dict[int, Answer] = field(default_factory=dict)
 
 
 class Duplicates:
@@ -36,56 +39,45 @@ class Duplicates:
         self._clock = clock
         self._room = total // SLICES
         self._slices: deque[_Slice] = deque()
+        """The newest first."""
 
     def __len__(self) -> int:
         # A copy: another thread may ask, for the metrics.
         return sum(len(each.answers) for each in list(self._slices))
 
-    def seen(self, remote: Hashable, message_id: int, fingerprint: bytes) -> bytes | None:
-        """What was answered to this message, b"" as long as that is nothing; None if it is new, and seen from now on.
-
-        A Message ID that comes back with other bytes belongs to a device that restarted: a new message.
-        """
+    def seen(self, mark: int) -> Answer | None:
+        """What was answered to the message of that mark; None if it is new, and seen from now on."""
         now = self._clock()
-        while self._slices and now - self._slices[0].began >= LIFETIME:
-            self._slices.popleft()
-        key = hash((remote, message_id))
-        known = self._find(key)
-        if known is not None:
-            found = known[key]
-            if found.startswith(fingerprint):
-                return found[len(fingerprint) :]
-            del known[key]
-        self._newest(now)[key] = fingerprint
+        while self._slices and now - self._slices[-1].began >= LIFETIME:
+            self._slices.pop()
+        for each in self._slices:
+            if mark in each.answers:
+                return each.answers[mark]
+        self._newest(now)[mark] = PENDING
         return None
 
-    def answered(self, remote: Hashable, message_id: int, fingerprint: bytes, answer: bytes) -> None:
+    def answered(self, mark: int, answer: Answer) -> None:
         """What a retransmission of this message gets from now on, if it is still remembered."""
-        key = hash((remote, message_id))
-        known = self._find(key)
-        if known is not None and known[key].startswith(fingerprint):
-            known[key] = fingerprint + answer
+        for each in self._slices:
+            if mark in each.answers:
+                each.answers[mark] = answer
+                return
 
-    def _find(self, key: int) -> dict[int, bytes] | None:
-        for each in reversed(self._slices):
-            if key in each.answers:
-                return each.answers
-        return None
-
-    def _newest(self, now: float) -> dict[int, bytes]:
+    def _newest(self, now: float) -> dict[int, Answer]:
         """Where a new message goes."""
-        newest = self._slices[-1] if self._slices else None
+        newest = self._slices[0] if self._slices else None
         if newest is None or now - newest.began >= LIFETIME / SLICES or len(newest.answers) >= self._room:
             newest = _Slice(now)
-            self._slices.append(newest)
+            self._slices.appendleft(newest)
             if len(self._slices) > SLICES:
-                self._slices.popleft()
+                self._slices.pop()
         return newest.answers
 
 
-def fingerprint(datagram: bytes) -> bytes:
-    """What identifies the bytes of a message, in eight of them.
+def mark(remote: Hashable, datagram: bytes) -> int:
+    """What identifies a message: who sent it, and its bytes.
 
+    The Message ID is one of them. If it comes back with other bytes then from a device that restarted: a new message.
     Python's hash of bytes is keyed per process: nobody outside can aim at a collision.
     """
-    return hash(datagram).to_bytes(_FINGERPRINT_BYTES, "big", signed=True)
+    return hash((remote, datagram))

@@ -13,42 +13,57 @@ aiocoap's `MessageManager` and `TokenManager` (0.4.17) are not used; what would 
 """
 
 import asyncio
+import contextlib
 import random
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
+from typing import Protocol
 
 import structlog
-from aiocoap import Code, Message
-from aiocoap.numbers import OptionNumber
-from aiocoap.numbers import types as aiocoap_types
+from aiocoap import Code
 
-from producers.coap.duplicates import Duplicates, fingerprint
+from producers.coap.answer import Answer, answer
+from producers.coap.duplicates import Duplicates, mark
 from producers.coap.exchanges import Exchanges
+from producers.coap.options import Malformed
+from producers.coap.piggyback import Piggyback
 from producers.coap.remote import Remote
-from producers.coap.wire import HEADER, VERSION, Datagram, Malformed, Type, decode
+from producers.coap.wire import HEADER, VERSION, Datagram, Type, decode
 from producers.metrics import Dropped, count_dropped
 
 PIGGYBACK_TIMEOUT = 0.5
 """Seconds until a confirmable request gets an empty acknowledgement, its answer to follow: ThingsBoard's value."""
 
-_ACK, _RESET = 0x60, 0x70
+_CON, _NON, _ACK, _RESET = 0x40, 0x50, 0x60, 0x70
 """First bytes: version 1, the type, no token."""
 
-_EMPTY = b"\0"
+_EMPTY: Answer = b"\0"
 """The code of an empty message."""
 
-Handler = Callable[[Datagram, Remote], Coroutine[Any, Any, Message | None]]
-"""Answers a request; None leaves it without a response."""
+_FAILED = answer(Code.INTERNAL_SERVER_ERROR)
 
 log = structlog.get_logger()
+
+
+class Reply(Protocol):
+    """Where the answer to one request goes. One of the two is called, once, now or later."""
+
+    def answer(self, response: Answer | None) -> None:
+        """This is the answer; None leaves the request without a response."""
+
+    def fail(self, error: BaseException) -> None:
+        """There is none, for a reason that nobody expects."""
+
+
+Handler = Callable[[Datagram, Remote, Reply], None]
+"""Answers a request. What it raises fails the request."""
 
 
 class MessageLayer:
     """RFC 7252, section 4, for a server, over any number of transports.
 
     Args:
-        handler: runs once for each request, however often that is retransmitted.
+        handler: is called once for each request, however often that is retransmitted.
         piggyback_timeout: seconds until a confirmable request gets an empty acknowledgement.
 
     """
@@ -62,12 +77,14 @@ class MessageLayer:
         exchanges: Exchanges | None = None,
     ) -> None:
         self._handler = handler
-        self._piggyback_timeout = piggyback_timeout
+        self._piggyback = Piggyback(piggyback_timeout, self._acknowledge)
         self._duplicates = Duplicates(time.monotonic) if duplicates is None else duplicates
         self._exchanges = Exchanges() if exchanges is None else exchanges
-        self._running: set[asyncio.Task[Message | None]] = set()
-        self._closing = False
         self._message_id = random.getrandbits(16)
+        self._running = 0
+        self._idle = asyncio.Event()
+        """Nothing runs, and nothing will."""
+        self._closing = self._closed = False
 
     @property
     def remembered(self) -> int:
@@ -103,109 +120,100 @@ class MessageLayer:
         """Take no more requests, and give those that run so many seconds to be answered."""
         self._closing = True
         if self._running:
-            _, late = await asyncio.wait(self._running, timeout=patience)
-            for task in late:
-                task.cancel()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), patience)
+        self._closed = True
+        self._piggyback.close()
         self._exchanges.close()
 
     def _take(self, remote: Remote, request: Datagram, data: bytes) -> None:
         if self._closing:
             return  # a retransmission finds our successor
-        mark = fingerprint(data)
-        told = self._duplicates.seen(remote.key, request.message_id, mark)
+        this = mark(remote.key, data)
+        told = self._duplicates.seen(this)
         if told is not None:
             count_dropped(Dropped.DUPLICATE)
             if request.type is Type.CON and told:
                 remote.send(_acknowledgement(request, told))
             return
-        exchange = _Exchange(self, remote, request, mark)
-        task = asyncio.create_task(self._handler(request, remote))
-        self._running.add(task)
+        exchange = _Exchange(self, remote, request, this)
+        self._running += 1
         if request.type is Type.CON:
-            exchange.wait(self._piggyback_timeout)
-        task.add_done_callback(self._running.discard)
-        task.add_done_callback(exchange.finish)
+            self._piggyback.wait(exchange)
+        try:
+            self._handler(request, remote, exchange)
+        except Exception as error:  # noqa: BLE001 - see `_Exchange.fail`
+            exchange.fail(error)
 
-    def acknowledge(self, remote: Remote, request: Datagram, mark: bytes, answer: bytes) -> None:
-        """Say and remember what a request gets with its acknowledgement: a code, and what follows the token."""
-        self._duplicates.answered(remote.key, request.message_id, mark, answer)
-        remote.send(_acknowledgement(request, answer))
+    def answered(self, exchange: "_Exchange", response: Answer | None) -> None:
+        """Send the one answer of a request, or see that it gets none."""
+        self._running -= 1
+        if self._closing and not self._running:
+            self._idle.set()
+        if self._closed:
+            return
+        request = exchange.request
+        if response is not None and request.options.no_response & 1 << (response[0] >> 5) - 1:
+            response = None  # RFC 7967: the client does not want to hear that class of responses
+        if self._piggyback.end(exchange):
+            self._acknowledge(exchange, _EMPTY if response is None else response)
+        elif response is not None:
+            self._separate(exchange.remote, request, response)
 
-    def separate(self, remote: Remote, response: Message, *, reliable: bool) -> None:
-        """Send a response as a message of its own."""
-        response.mid = self._message_id
-        self._message_id = self._message_id + 1 & 0xFFFF
-        if reliable and not self._exchanges.full:
-            response.mtype = aiocoap_types.CON
-            self._exchanges.begin(remote, response.mid, response.encode())
+    def _acknowledge(self, exchange: "_Exchange", response: Answer = _EMPTY) -> None:
+        """Say and remember what a request gets with its acknowledgement."""
+        request, remote = exchange.request, exchange.remote
+        self._duplicates.answered(exchange.mark, response)
+        remote.send(_acknowledgement(request, response))
+
+    def _separate(self, remote: Remote, request: Datagram, response: Answer) -> None:
+        """Send a response as a message of its own, confirmable if the request was."""
+        mine = self._message_id
+        self._message_id = mine + 1 & 0xFFFF
+        if request.type is Type.CON and not self._exchanges.full:
+            self._exchanges.begin(remote, mine, _response(_CON, mine, request, response))
         else:
-            response.mtype = aiocoap_types.NON
-            remote.send(response.encode())
+            remote.send(_response(_NON, mine, request, response))
 
 
 class _Exchange:
     """One request on its way to its answer. Of the datagram it keeps what tells it from others, not its bytes."""
 
-    __slots__ = ("_layer", "_mark", "_remote", "_request", "_timer", "_unacknowledged")
+    __slots__ = ("_layer", "mark", "remote", "request")
 
-    def __init__(self, layer: MessageLayer, remote: Remote, request: Datagram, mark: bytes) -> None:
+    def __init__(self, layer: MessageLayer, remote: Remote, request: Datagram, mark: int) -> None:
         self._layer = layer
-        self._remote = remote
-        self._request = request
-        self._mark = mark
-        self._unacknowledged = request.type is Type.CON
-        self._timer: asyncio.TimerHandle | None = None
+        self.remote = remote
+        self.request = request
+        self.mark = mark
 
-    def wait(self, seconds: float) -> None:
-        """Acknowledge without an answer if none has come by then."""
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._acknowledge)
+    def answer(self, response: Answer | None) -> None:
+        """See `Reply.answer`."""
+        self._layer.answered(self, response)
 
-    def finish(self, task: asyncio.Task[Message | None]) -> None:
-        """Send the answer of the handler, or say that it failed."""
-        if self._timer is not None:
-            self._timer.cancel()
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is not None:
-            # The one place for what nobody expects: the device hears so, and the process serves the others.
-            log.error("a request failed", endpoint=self._remote.endpoint, exc_info=error)
-        self._answer(Message(code=Code.INTERNAL_SERVER_ERROR) if error is not None else task.result())
-
-    def _answer(self, response: Message | None) -> None:
-        if response is None or self._unwanted(response):
-            if self._unacknowledged:
-                self._acknowledge()
-        elif self._unacknowledged:
-            self._acknowledge(_after_token(response))
-        else:
-            response.token = self._request.token
-            self._layer.separate(self._remote, response, reliable=self._request.type is Type.CON)
-
-    def _unwanted(self, response: Message) -> bool:
-        """RFC 7967: the client named the classes of responses that it does not want to hear."""
-        unwanted = self._request.uint(OptionNumber.NO_RESPONSE, 1) or 0
-        return bool(unwanted & 1 << response.code.class_ - 1)
-
-    def _acknowledge(self, answer: bytes = _EMPTY) -> None:
-        self._unacknowledged = False
-        self._layer.acknowledge(self._remote, self._request, self._mark, answer)
+    def fail(self, error: BaseException) -> None:
+        """See `Reply.fail`. The one place for what nobody expects: the device hears so, and the process serves the others."""
+        log.error("a request failed", endpoint=self.remote.endpoint, exc_info=error)
+        self._layer.answered(self, _FAILED)
 
 
-def _after_token(response: Message) -> bytes:
-    """The code of a response, its options and its payload: what is the same for every request that gets it."""
-    response.mtype, response.mid, response.token = aiocoap_types.ACK, 0, b""
-    encoded: bytes = response.encode()
-    return encoded[1:2] + encoded[HEADER:]
-
-
-def _acknowledgement(request: Datagram, answer: bytes) -> bytes:
+def _acknowledgement(request: Datagram, response: Answer) -> bytes:
     """A request's acknowledgement; an empty one has no token."""
-    message_id = request.message_id.to_bytes(2, "big")
-    if answer == _EMPTY:
-        return _bare(_ACK, message_id)
+    if response == _EMPTY:
+        return _bare(_ACK, request.message_id.to_bytes(2, "big"))
+    return _response(_ACK, request.message_id, request, response)
+
+
+def _response(first: int, message_id: int, request: Datagram, response: Answer) -> bytes:
+    """A message with the answer to a request: version and type, the request's token, a Message ID."""
     token = request.token
-    return bytes((_ACK | len(token), answer[0])) + message_id + token + answer[1:]
+    return b"%c%c%b%b%b" % (
+        first | len(token),
+        response[0],
+        message_id.to_bytes(2, "big"),
+        token,
+        response[1:],
+    )
 
 
 def _bare(first: int, message_id: bytes) -> bytes:

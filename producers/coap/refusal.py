@@ -1,7 +1,8 @@
 """Refused: why a request is not accepted, as the client and as the metrics hear it."""
 
-from aiocoap import Code, Message
+from aiocoap import Code
 
+from producers.coap.answer import Answer, answer
 from producers.metrics import Outcome
 
 
@@ -24,9 +25,6 @@ class Refused(Exception):
         self.size1 = size1
         """The largest body that would have been taken."""
 
-    def answer(self) -> Message:
+    def answer(self) -> Answer:
         """The response that says so."""
-        response = Message(code=self.code)
-        response.opt.max_age = self.max_age
-        response.opt.size1 = self.size1
-        return response
+        return answer(self.code, max_age=self.max_age, size1=self.size1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -26,10 +27,11 @@ from producers.outbox import KafkaOutbox, Outbox
 from producers.renewal import Renewal
 from producers.settings import CoapSettings, EdgeSettings
 from runtime import log as runtime_log
+from runtime.devices import Devices, DeviceTable
 from runtime.health import health
 from runtime.process import until_told_to_stop
 from runtime.publisher import Publisher
-from runtime.registry import Devices, Registry
+from runtime.registry import Registry
 from runtime.settings import HealthSettings, KafkaSettings, LogSettings
 
 DIALECTS: Mapping[tuple[str, ...], Callable[[Devices, str], Dialect]] = {
@@ -131,22 +133,25 @@ def main() -> None:
     """Run the CoAP edge until SIGTERM or SIGINT, with settings from the environment."""
     runtime_log.configure(LogSettings())
     settings, edge, kafka = CoapSettings(), EdgeSettings(), KafkaSettings()
-    with Registry(kafka) as devices:
-        uvloop.run(_run(devices, settings, edge, kafka))
+    with Registry(kafka, DeviceTable()) as registry:
+        gc.freeze()  # what is loaded stays: no look for reference cycles goes through every device
+        uvloop.run(_run(registry, settings, edge, kafka))
 
 
-async def _run(devices: Registry, settings: CoapSettings, edge: EdgeSettings, kafka: KafkaSettings) -> None:
+async def _run(
+    registry: Registry[DeviceTable], settings: CoapSettings, edge: EdgeSettings, kafka: KafkaSettings
+) -> None:
     async with (
         Publisher(
             kafka, delivery_timeout=edge.delivery_timeout, max_queued_bytes=edge.max_queued_bytes
         ) as publisher,
-        serving(KafkaOutbox(publisher), devices, settings, edge) as ports,
+        serving(KafkaOutbox(publisher), registry.devices, settings, edge) as ports,
     ):
         # A registry that stopped still answers for the devices it knows: no reason to kill the process, but to send
         # new traffic elsewhere.
         with health(
             HealthSettings(),
-            ready=lambda: publisher.error or devices.trouble,
+            ready=lambda: publisher.error or registry.trouble,
             alive=lambda: publisher.error,
         ):
             log.info("listening", host=settings.host, coap=ports.coap, coaps=ports.coaps)

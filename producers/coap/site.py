@@ -1,15 +1,18 @@
 """The site: from a CoAP request to one message on the log, and to the answer that says so."""
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from aiocoap import Code, Message
-from aiocoap.numbers import OptionNumber
+from aiocoap import Code
 
+from producers.coap.answer import Answer, answer
 from producers.coap.blockwise import Bodies
 from producers.coap.dialect import Arrival, Dialect
+from producers.coap.messages import Reply
 from producers.coap.refusal import Refused
 from producers.coap.remote import Remote
 from producers.coap.wire import Datagram, Type
@@ -23,20 +26,7 @@ from schemas.raw_message import RawMessage
 MAX_WAITING = 10_000
 """Requests that may wait for Kafka at once; the publisher bounds their bytes, this what we keep beside them."""
 
-_UNDERSTOOD: Mapping[int, range] = {
-    OptionNumber.URI_HOST: range(1, 256),
-    OptionNumber.URI_PORT: range(3),
-    OptionNumber.URI_PATH: range(256),
-    OptionNumber.URI_QUERY: range(256),
-    OptionNumber.ACCEPT: range(3),
-    OptionNumber.BLOCK1: range(4),
-    OptionNumber.BLOCK2: range(4),
-}
-"""The critical options, and how many bytes each may have (RFC 7252, section 5.10; RFC 7959, section 2.1)."""
-
-_REPEATABLE = frozenset({OptionNumber.URI_PATH, OptionNumber.URI_QUERY})
-_PROXY = frozenset({OptionNumber.PROXY_URI, OptionNumber.PROXY_SCHEME})
-_CRITICAL = 1
+_CREATED = answer(Code.CREATED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,42 +83,49 @@ class Site:
         """What is kept of bodies whose last block is to come."""
         return self._bodies.size
 
-    async def respond(self, request: Datagram, remote: Remote) -> Message | None:
+    def respond(self, request: Datagram, remote: Remote, reply: Reply) -> None:
         """Answer a request, and count its message once; a block that is not the last is no message yet."""
         started = self._clock()
         name = self._nobody
-        outcome: Outcome | None = Outcome.FAILED  # what is left of an unexpected error
         try:
             dialect, path = self._route(request)
             name = dialect.name
-            response, outcome = await self._post(dialect, path, request, remote)
+            message = self._read(dialect, path, request, remote)
+            stored = None if message is None else self._store(message)
         except Refused as refused:
-            outcome = refused.outcome
-            response = refused.answer()
-            if refused.code == Code.BAD_OPTION and request.type is Type.NON:
-                return None  # RFC 7252, section 5.4.1: silently
-        finally:
-            if outcome is not None:
-                count(name, outcome)
-                observe(name, self._clock() - started)
-        return response
+            self._count(name, refused.outcome, started)
+            # RFC 7252, section 5.4.1: silently
+            silent = refused.code == Code.BAD_OPTION and request.type is Type.NON
+            reply.answer(None if silent else refused.answer())
+        except Exception:
+            self._count(name, Outcome.FAILED, started)
+            raise
+        else:
+            block1 = request.options.block1
+            if stored is None:
+                reply.answer(answer(Code.CONTINUE, block1=block1))
+                return
+            created = _CREATED if block1 is None else answer(Code.CREATED, block1=block1)
+            stored.add_done_callback(partial(self._stored, name, started, created, reply))
 
     def _route(self, request: Datagram) -> tuple[Dialect, Sequence[str]]:
-        _refuse_options(request)
-        path = _path(request)
+        if request.options.refusal is not None:
+            raise Refused(request.options.refusal, Outcome.MALFORMED)
+        path = request.options.path
         for root, dialect in self._dialects.items():
             if path[: len(root)] == root:
                 return dialect, path[len(root) :]
         raise Refused(Code.NOT_FOUND, Outcome.UNKNOWN)
 
-    async def _post(
+    def _read(
         self, dialect: Dialect, path: Sequence[str], request: Datagram, remote: Remote
-    ) -> tuple[Message, Outcome | None]:
-        device = dialect.admit(Code(request.code), path, remote.proof)
+    ) -> RawMessage | None:
+        """The message that a request completes; None as long as more blocks are to come."""
+        device = dialect.admit(request.code, path, remote.proof)
         remote.admitted()
         body = self._bodies.feed(remote.key, request)
         if body is None:
-            return _about_block(Message(code=Code.CONTINUE), request), None
+            return None
         self._check_rate(device)
         arrival = Arrival(
             path=path,
@@ -138,21 +135,36 @@ class Site:
             body=body,
             received_at=self._now(),
         )
-        await self._store(dialect.read(device, arrival))
-        return _about_block(Message(code=Code.CREATED), request), Outcome.ACCEPTED
+        return dialect.read(device, arrival)
 
-    async def _store(self, message: RawMessage) -> None:
+    def _store(self, message: RawMessage) -> asyncio.Future[None]:
         if self._waiting >= self._bounds.max_waiting:
             raise self._unavailable()
+        stored = self._outbox.put([message])
         self._waiting += 1
-        try:
-            await self._outbox.put([message])
-        except TooLarge as error:
-            raise Refused(Code.REQUEST_ENTITY_TOO_LARGE, Outcome.TOO_LARGE) from error
-        except PublishError as error:
-            raise self._unavailable() from error
-        finally:
-            self._waiting -= 1
+        return stored
+
+    def _stored(
+        self, name: str, started: float, created: Answer, reply: Reply, stored: asyncio.Future[None]
+    ) -> None:
+        """Tell the device what became of its message."""
+        self._waiting -= 1
+        error = stored.exception()
+        if error is None:
+            self._count(name, Outcome.ACCEPTED, started)
+            reply.answer(created)
+        elif isinstance(error, PublishError):
+            refused = self._not_stored(error)
+            self._count(name, refused.outcome, started)
+            reply.answer(refused.answer())
+        else:
+            self._count(name, Outcome.FAILED, started)
+            reply.fail(error)
+
+    def _not_stored(self, error: PublishError) -> Refused:
+        if isinstance(error, TooLarge):
+            return Refused(Code.REQUEST_ENTITY_TOO_LARGE, Outcome.TOO_LARGE)
+        return self._unavailable()
 
     def _check_rate(self, device: Device) -> None:
         """Before the body is parsed: a device that is over its limit must not cost that either."""
@@ -163,32 +175,6 @@ class Site:
     def _unavailable(self) -> Refused:
         return Refused(Code.SERVICE_UNAVAILABLE, Outcome.UNAVAILABLE, max_age=self._bounds.retry_after)
 
-
-def _refuse_options(request: Datagram) -> None:
-    """Of a length that it cannot have, or once too often, an option is like one that nobody knows (5.4.3, 5.4.5)."""
-    previous = None
-    for number, value in request.options:
-        repeated = number == previous and number not in _REPEATABLE
-        if number & _CRITICAL and (repeated or len(value) not in _UNDERSTOOD.get(number, ())):
-            code = Code.PROXYING_NOT_SUPPORTED if number in _PROXY else Code.BAD_OPTION
-            raise Refused(code, Outcome.MALFORMED)
-        previous = number
-
-
-def _path(request: Datagram) -> tuple[str, ...]:
-    """The segments of the path; ThingsBoard's devices may also send all of it as one."""
-    try:
-        segments = tuple(str(value, "utf-8") for value in request.values(OptionNumber.URI_PATH))
-    except UnicodeDecodeError as error:
-        raise Refused(Code.BAD_OPTION, Outcome.MALFORMED) from error
-    if len(segments) == 1 and "/" in segments[0]:
-        return tuple(segments[0].removeprefix("/").split("/"))
-    return segments
-
-
-def _about_block(response: Message, request: Datagram) -> Message:
-    """Tell which block this answers (RFC 7959, section 2.3)."""
-    block = request.block1
-    if block is not None:
-        response.opt.block1 = (block.number, block.more, block.exponent)
-    return response
+    def _count(self, name: str, outcome: Outcome, started: float) -> None:
+        count(name, outcome)
+        observe(name, self._clock() - started)

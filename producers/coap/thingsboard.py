@@ -9,7 +9,7 @@ from producers.coap.refusal import Refused
 from producers.coap.remote import Proof
 from producers.metrics import Outcome
 from producers.thingsboard import NAME, message
-from runtime.registry import Devices
+from runtime.devices import Devices
 from schemas.device import Device
 from schemas.identity import exchange_id
 from schemas.raw_message import RawMessage
@@ -36,7 +36,7 @@ class ThingsBoard:
         self._devices = devices
         self._tenant = tenant
 
-    def admit(self, method: Code, path: Sequence[str], proof: Proof) -> Device:
+    def admit(self, method: int, path: Sequence[str], proof: Proof) -> Device:
         """See `Dialect.admit`. Content-Format is nobody's concern: ThingsBoard never looks at it."""
         if method not in (Code.GET, Code.POST):
             raise Refused(Code.METHOD_NOT_ALLOWED, Outcome.MALFORMED)

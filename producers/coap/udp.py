@@ -8,10 +8,8 @@ import asyncio
 import math
 import socket
 import struct
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any, NamedTuple, cast
-
-from aiocoap.util import hostportjoin
 
 from producers.coap.remote import NOTHING, Remote
 from producers.metrics import UDP_ANSWERS_DROPPED
@@ -32,30 +30,32 @@ Receive = Callable[[Remote, bytes], None]
 class UdpRemote:
     """An address; it proves nothing about who speaks."""
 
-    __slots__ = ("_address", "_transport")
+    __slots__ = ("_transport", "key")
 
     proof = NOTHING
 
     def __init__(self, transport: asyncio.DatagramTransport, address: Address) -> None:
         self._transport = transport
-        self._address = address
-
-    @property
-    def key(self) -> Hashable:
+        self.key = address
         """See `Remote.key`."""
-        return self._address
 
     @property
     def endpoint(self) -> str:
         """See `Remote.endpoint`."""
-        return f"coap://{hostportjoin(*self._address[:2])}"
+        return f"coap://{authority(self.key)}"
 
     def admitted(self) -> None:
         """See `Remote.admitted`. Nothing is remembered either way."""
 
     def send(self, datagram: bytes) -> None:
         """See `Remote.send`."""
-        transmit(self._transport, datagram, self._address)
+        transmit(self._transport, datagram, self.key)
+
+
+def authority(address: Address) -> str:
+    """Host and port as a URI has them."""
+    host, port = address[0], address[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class UdpTransport(asyncio.DatagramProtocol):

@@ -1,12 +1,14 @@
 """Azure Digital Twins: telemetry of twins and of their components."""
 
 import time
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 
 import msgspec
 from aiohttp import web
 
-from producers.http.dialect import Dialect, Door, Speaker, json_body, printable
+from producers.http.dialect import Dialect, Door, Request, Speaker, check_json, printable
+from producers.http.no_content import NoContent
 from producers.http.refusal import Refusal
 from schemas.raw_message import Attribute, RawMessage
 
@@ -20,6 +22,11 @@ API_VERSIONS = frozenset(
         "2023-10-31",
     },
 )
+
+_USUAL_QUERIES = frozenset(f"api-version={version}" for version in API_VERSIONS)
+"""What need not be taken apart."""
+
+_object = msgspec.json.Decoder(dict[str, object])
 
 MAX_BODY_BYTES = 32 << 10
 """The service's own limit, whatever the edge would take."""
@@ -41,23 +48,25 @@ def scoped(message_id: str, component: str) -> str:
     return f"{component}\t{message_id}" if component else message_id
 
 
-async def _admit(request: web.Request, door: Door) -> Speaker:
+async def _admit(request: Request, door: Door) -> Speaker:
     tenant = await door.tenants.of(request.headers, DIALECT.name)
-    _check_version(request.query.get("api-version", ""))
+    if request.rel_url.raw_query_string not in _USUAL_QUERIES:
+        _check_version(request.query.get("api-version", ""))
     if not printable(request.headers, "Message-Id"):
         raise Refusal(400, "Message-Id is missing, or not printable text.", code="InvalidArgument")
-    twin = request.match_info["id"]
-    _check_registered(door, tenant, twin, request.match_info.get("path", ""))
+    twin = request.parameters["id"]
+    _check_registered(door, tenant, twin, request.parameters.get("path", ""))
+    check_json(request)
     return Speaker(tenant=tenant, device=twin)
 
 
-async def _read(request: web.Request, speaker: Speaker) -> Sequence[RawMessage]:
-    body = await json_body(request)
+def _read(request: Request, speaker: Speaker, body: bytes) -> Sequence[RawMessage]:
+    body = body.removeprefix(BOM_UTF8)
     _check_content(body)
     attributes = {
         name: value for name, header in _ATTRIBUTES.items() if (value := printable(request.headers, header))
     }
-    component = request.match_info.get("path", "")
+    component = request.parameters.get("path", "")
     if component:
         attributes[Attribute.COMPONENT] = component
     message = RawMessage(
@@ -99,7 +108,7 @@ def _check_content(body: bytes) -> None:
     if len(body) > MAX_BODY_BYTES:
         raise Refusal(413, f"The telemetry has {len(body)} bytes; the limit is {MAX_BODY_BYTES}.")
     try:
-        msgspec.json.decode(body, type=dict[str, object])
+        _object.decode(body)
     except (ValueError, RecursionError) as error:
         raise Refusal(
             400, f"The telemetry must be a JSON object: {error}", code="ValidationFailed"
@@ -120,11 +129,11 @@ _CODES = {
 }
 
 
-def _success(_: web.Request) -> web.Response:
-    return web.Response(status=204)
+def _success(request: Request) -> web.StreamResponse:
+    return NoContent(request)
 
 
-def _refuse(_: web.Request, refusal: Refusal) -> web.Response:
+def _refuse(_: Request, refusal: Refusal) -> web.Response:
     if refusal.status == 401:  # noqa: PLR2004 - the gateway answers before the service, in a form of its own
         gateway = {"statusCode": 401, "message": "Unauthorized"}
         return web.json_response(gateway, status=401, headers=refusal.headers)

@@ -2,17 +2,19 @@
 
 import contextlib
 import time
+from codecs import BOM_UTF8
 from collections import defaultdict
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from itertools import zip_longest
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import repeat, zip_longest
+from typing import Annotated, Any
 from uuid import uuid4
 
 import msgspec
 from aiohttp import web
 
-from producers.http.dialect import Dialect, Door, Speaker, json_body, printable
+from producers.http.dialect import Dialect, Door, Request, Speaker, check_json, printable
+from producers.http.no_content import NoContent
 from producers.http.refusal import Refusal
 from schemas.graph import SENSOR_TYPES
 from schemas.identity import content_id
@@ -61,22 +63,15 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return self.device_id or ""
 
 
+Facts = tuple[object, ...]
+"""What makes a reading this reading."""
+
+
 class _Usual(Item, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """An item as most are: every name spelled as documented, none beside them, and no event."""
 
     event_value: None = None
 
-
-class Arrived(NamedTuple):
-    """An item, what makes its reading this reading, and the bytes it came in."""
-
-    device: str
-    timed: bool
-    facts: tuple[object, ...]
-    raw: msgspec.Raw
-
-
-_VALUE_OF = {sensor_type.lower(): value for sensor_type, value in SENSOR_TYPES.items()}
 
 _NAMES = {
     name.lower(): name for struct in (Item, EventValue, User) for name in struct.__struct_encode_fields__
@@ -86,9 +81,19 @@ _NAMES = {
 _FIELDS = dict(zip(Item.__struct_encode_fields__, Item.__struct_fields__, strict=True))
 """Where an item has each property."""
 
+_NEEDED = {
+    sensor_type.lower(): (value, _FIELDS.get(value, "sensor_type"))
+    for sensor_type, value in SENSOR_TYPES.items()
+}
+"""By the lower case of a sensorType, the property that it needs and where an item has it; one that needs none has its type."""
+
+_properties = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_pieces = msgspec.json.Decoder(list[msgspec.Raw])
 _usual = msgspec.json.Decoder(_Usual)
+_usuals = msgspec.json.Decoder(list[_Usual])
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def messages(body: bytes, *, tenant: str, received_at: int, nonce: str) -> list[RawMessage]:
@@ -101,58 +106,84 @@ def messages(body: bytes, *, tenant: str, received_at: int, nonce: str) -> list[
         Refusal: 400, naming the item and the property; 413, if what one device sent does not fit a raw record.
 
     """
-    devices: dict[str, list[Arrived]] = defaultdict(list)
-    for index, raw in enumerate(_telemetry(body)):
-        arrived = _arrived(index, raw)
-        devices[arrived.device].append(arrived)
+    found: dict[str, tuple[list[Facts], list[msgspec.Raw]]] = defaultdict(lambda: ([], []))
+    untimed = set()
+    for index, (raw, item, event) in enumerate(_items(_telemetry(body))):
+        moment = _checked(index, item)
+        device = item.device_id or item.device
+        facts, raws = found[device]
+        facts.append(_facts(item, moment, event))
+        raws.append(raw)
+        if moment is None:
+            untimed.add(device)
+    attributes: Mapping[str, str] = {}
     return [
         RawMessage(
             tenant=tenant,
             dialect=DIALECT.name,
             device=device,
-            message_id=_message_id(device, arrivals, nonce),
+            message_id=content_id((device, facts, nonce if device in untimed else "")),
             received_at=received_at,
             content_type="application/json",
-            attributes={},
-            body=_body(device, [bytes(arrived.raw) for arrived in arrivals]),
+            attributes=attributes,
+            body=_body(device, raws),
         )
-        for device, arrivals in devices.items()
+        for device, (facts, raws) in found.items()
     ]
 
 
-def _telemetry(body: bytes) -> list[msgspec.Raw]:
+def _telemetry(body: bytes) -> msgspec.Raw:
     try:
-        properties = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-        for name, value in properties.items():
+        for name, value in _properties.decode(body).items():
             if name.lower() == "telemetry":
-                return msgspec.json.decode(value, type=list[msgspec.Raw])
+                return value
     except (ValueError, RecursionError) as error:
-        raise Refusal(400, f'The body must be {{"telemetry": [...]}} in JSON: {error}') from error
+        raise _no_telemetry(error) from error
     raise Refusal(400, "telemetry: required")
 
 
-def _arrived(index: int, raw: msgspec.Raw) -> Arrived:
-    item, event = _item(index, raw)
+def _no_telemetry(error: Exception) -> Refusal:
+    return Refusal(400, f'The body must be {{"telemetry": [...]}} in JSON: {error}')
+
+
+def _items(telemetry: msgspec.Raw) -> Iterable[tuple[msgspec.Raw, Item, Any]]:
+    """Each item behind the bytes that it came in, and its event with all its properties."""
+    try:
+        raws = _pieces.decode(telemetry)
+    except (ValueError, RecursionError) as error:
+        raise _no_telemetry(error) from error
+    # A short cut: what is not usual, mistakes included, means what the rest makes of it.
+    with contextlib.suppress(ValueError, RecursionError):
+        return zip(raws, _usuals.decode(telemetry), repeat(None))
+    return ((raw, *_item(index, raw)) for index, raw in enumerate(raws))
+
+
+def _checked(index: int, item: Item) -> int | None:
+    """The item's moment, if all of it means something.
+
+    Raises:
+        Refusal: 400, naming the property.
+
+    """
     try:
         moment = _microseconds(item.timestamp)
     except ValueError as error:
         raise _wrong(index, error) from error
-    value = _VALUE_OF.get(item.sensor_type.lower())
-    if value is None:
+    needed = _NEEDED.get(item.sensor_type.lower())
+    if needed is None:
         raise Refusal(400, f"telemetry[{index}].sensorType: expected one of {', '.join(SENSOR_TYPES)}")
-    if value and getattr(item, _FIELDS[value]) is None:
+    value, field = needed
+    if getattr(item, field) is None:
         raise Refusal(400, f"telemetry[{index}].{value}: required by sensorType {item.sensor_type}")
     if moment is not None and not EARLIEST_US <= moment <= LATEST_US:
         raise Refusal(400, f"telemetry[{index}].timestamp: not between the years 1900 and 2299")
-    if not item.device:
+    if not item.device_id and not item.device:
         raise Refusal(400, f"telemetry[{index}].deviceId: required")
-    facts = _facts(item, moment, event)
-    return Arrived(item.device, moment is not None, facts, raw)
+    return moment
 
 
 def _item(index: int, raw: msgspec.Raw) -> tuple[Item, Any]:
     """The item, and its event with all its properties."""
-    # A short cut: what is not usual, mistakes included, means what the rest makes of it.
     with contextlib.suppress(ValueError, RecursionError):
         return _usual.decode(raw), None
     try:
@@ -174,34 +205,29 @@ def _spelled(value: Any) -> Any:
     return value
 
 
-def _body(device: str, items: Sequence[bytes]) -> bytes:
+def _body(device: str, items: Sequence[msgspec.Raw]) -> bytes:
     body = b'{"telemetry":[%b]}' % b",".join(items)
     if len(body) > MAX_RAW_BYTES:
         raise Refusal(413, f"Device {device} sent {len(body)} bytes; one device may send {MAX_RAW_BYTES}.")
     return body
 
 
-def _message_id(device: str, arrivals: Sequence[Arrived], nonce: str) -> str:
-    timed = all(arrived.timed for arrived in arrivals)
-    return content_id((device, [arrived.facts for arrived in arrivals], "" if timed else nonce))
-
-
-def _facts(item: Item, moment: int | None, event: Any) -> tuple[object, ...]:
+def _facts(item: Item, moment: int | None, event: Any) -> Facts:
     """What makes a reading this reading. A sensor without an id is called by its type, in any case.
 
     Of an event everything counts, also what Microsoft does not document: who held the badge may be told in any property.
     So does where it happened, which becomes a part of the event's reading.
     """
     sensor_type = item.sensor_type.lower()
-    if event is not None and item.location_hint:
-        event = event | {"locationHint": item.location_hint}
+    if event is not None:
+        event = _untyped(event | {"locationHint": item.location_hint} if item.location_hint else event)
     return (
         (item.sensor_id or sensor_type).lower(),
         sensor_type,
         moment,
         item.bool_value,
         item.int_value,
-        _untyped(event),
+        event,
     )
 
 
@@ -227,17 +253,18 @@ def _microseconds(timestamp: str | None) -> int | None:
         raise ValueError("Expected an ISO 8601 date and time - at `$.timestamp`") from None
     if moment.tzinfo is None:  # documented as always UTC; some clients leave that out
         moment = moment.replace(tzinfo=UTC)
-    since = moment - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    return (moment - _EPOCH) // _MICROSECOND
 
 
-async def _admit(request: web.Request, door: Door) -> Speaker:
-    return Speaker(tenant=await door.tenants.of(request.headers, DIALECT.name), device="")
+async def _admit(request: Request, door: Door) -> Speaker:
+    tenant = await door.tenants.of(request.headers, DIALECT.name)
+    check_json(request)
+    return Speaker(tenant=tenant, device="")
 
 
-async def _read(request: web.Request, speaker: Speaker) -> Sequence[RawMessage]:
+def _read(request: Request, speaker: Speaker, body: bytes) -> Sequence[RawMessage]:
     return messages(
-        await json_body(request),
+        body.removeprefix(BOM_UTF8),
         tenant=speaker.tenant,
         received_at=time.time_ns() // 1000,
         nonce=printable(request.headers, "client-request-id") or uuid4().hex,
@@ -258,11 +285,11 @@ _CODES = {
 }
 
 
-def _success(request: web.Request) -> web.Response:
-    return web.Response(status=204, headers=_request_ids(request))
+def _success(request: Request) -> web.StreamResponse:
+    return NoContent(request, _request_ids(request))
 
 
-def _refuse(request: web.Request, refusal: Refusal) -> web.Response:
+def _refuse(request: Request, refusal: Refusal) -> web.Response:
     status, message = refusal.status, refusal.message
     if status == 404:  # noqa: PLR2004 - to OData, a path that leads nowhere is a mistake in the request
         status, message = 400, f"Resource not found for the segment '{_lost(request.path)}'."
@@ -283,7 +310,7 @@ def _lost(path: str) -> str:
     return next((segment for segment, like in pairs if segment and segment != like), [version, *segments][-1])
 
 
-def _request_ids(request: web.Request) -> dict[str, str]:
+def _request_ids(request: Request) -> dict[str, str]:
     request_id = str(uuid4())
     client_request_id = printable(request.headers, "client-request-id") or request_id
     return {"request-id": request_id, "client-request-id": client_request_id}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from producers.http.dialect import Dialect, Door, Speaker, whole_body
+from producers.http.dialect import Dialect, Door, Request, Speaker
 from producers.http.refusal import Refusal
 from producers.thingsboard import NAME, message
 from schemas.raw_message import RawMessage
@@ -14,20 +14,19 @@ from schemas.reading import Feature
 from schemas.thingsboard import NotTelemetry
 
 
-async def _admit(request: web.Request, door: Door) -> Speaker:
-    device = door.devices.by_token(request.match_info["token"])
+async def _admit(request: Request, door: Door) -> Speaker:
+    device = door.devices.by_token(request.parameters["token"])
     if device is None:
         raise Refusal(401, "Nobody has this access token.")
     return Speaker(tenant=device.tenant, device=device.device)
 
 
-async def _read(request: web.Request, speaker: Speaker) -> Sequence[RawMessage]:
+def _read(request: Request, speaker: Speaker, body: bytes) -> Sequence[RawMessage]:
     """Whatever media type it claims to be: ThingsBoard never looks at it.
 
     HTTP has no retransmissions that a server could see. So a body that does not name its times is a new message each time:
     equal readings later are new readings, and a client that repeats after an error may be stored twice, as with ThingsBoard.
     """
-    body = await whole_body(request)
     try:
         found = message(
             tenant=speaker.tenant,
@@ -42,11 +41,11 @@ async def _read(request: web.Request, speaker: Speaker) -> Sequence[RawMessage]:
     return [found]
 
 
-def _success(_: web.Request) -> web.Response:
+def _success(_: Request) -> web.Response:
     return web.Response()
 
 
-def _refuse(_: web.Request, refusal: Refusal) -> web.Response:
+def _refuse(_: Request, refusal: Refusal) -> web.Response:
     """The status says it all, as ThingsBoard's answers do."""
     return web.Response(status=refusal.status, headers=refusal.headers)
 

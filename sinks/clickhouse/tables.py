@@ -36,7 +36,7 @@ def tables(batch: Batch) -> dict[str, pa.Table]:
         "readings",
         pc.list_value_length(messages["readings"]).cast(pa.uint32()),
     )
-    labels = _labels(messages["labels"].combine_chunks())
+    labels = _labels(messages["labels"].chunk(0))
     counted = counted.set_column(counted.schema.get_field_index("labels"), "labels", labels)
     found = {
         "messages": counted.select(_MESSAGE),
@@ -72,12 +72,12 @@ def _messages(blocks: Sequence[Block]) -> pa.Table:
 
 
 def _readings(messages: pa.Table) -> pa.Table:
-    nested = messages["readings"].combine_chunks()
+    nested = messages["readings"].chunk(0)
     parents = pc.list_parent_indices(nested)
     values = nested.flatten()
     starts = nested.offsets.take(parents)
     columns = {
-        name: messages[name].combine_chunks().take(parents)
+        name: pc.take(messages[name].chunk(0), parents, boundscheck=False)
         for name in (*_CONTEXT, "origin_partition", "origin_offset")
     }
     position = pc.subtract(pa.arange(0, len(values)), pc.subtract(starts, nested.offsets[0]))

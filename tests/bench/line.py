@@ -14,6 +14,8 @@ import msgspec
 from rich.table import Table
 
 OURS = "headrace"
+LOAD = "load"
+"""Who sends, among what stands beside a figure."""
 
 _PR_SET_PDEATHSIG = 1
 """Of Linux's prctl.h."""
@@ -36,6 +38,14 @@ class Figure(msgspec.Struct, frozen=True):
         return self.work / self.cpu
 
 
+class Chart(msgspec.Struct, frozen=True):
+    """What `tests.bench.charts` draws: a line for each series, or a bar where there is one point."""
+
+    title: str
+    points: Sequence[str]
+    series: Mapping[str, Sequence[float]]
+
+
 class Shown(Protocol):
     """What a line found."""
 
@@ -46,6 +56,9 @@ class Shown(Protocol):
 
     def table(self) -> Table:
         """For people."""
+
+    def chart(self) -> Chart:
+        """For a page."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -68,6 +81,16 @@ class Result(msgspec.Struct, frozen=True):
         """The median of what ours did against it, round by round: what slows a round down slows both."""
         pairs = zip(self.figures[OURS], self.figures[candidate], strict=True)
         return statistics.median(ours.rate / other.rate for ours, other in pairs)
+
+    def busy(self, candidate: str) -> float:
+        """Which part of the time that it took the sender was at work; the rest it waited for the candidate."""
+        return statistics.median(
+            figure.beside.get(LOAD, 0.0) / figure.wall for figure in self.figures[candidate]
+        )
+
+    def pace(self, candidate: str) -> float:
+        """Units a second by the clock on the wall."""
+        return statistics.median(figure.work / figure.wall for figure in self.figures[candidate])
 
     def missed(self) -> list[str]:
         """See `Shown`."""
@@ -97,7 +120,20 @@ class Result(msgspec.Struct, frozen=True):
                 "" if ours else f"{self.ratio(name):.2f} x",
                 (f"{asked:,.0f}" if ours else f"{asked:g} x") if asked else "",
             )
+        told = [
+            f"{busy:.0%} of the time at {self.pace(name):,.0f} {self.unit} a second beside {name}"
+            for name in self.figures
+            if (busy := self.busy(name))
+        ]
+        if told:
+            table.caption = f"The sender was at work, and waited for the rest: {', '.join(told)}."
+            table.caption_justify = "left"
         return table
+
+    def chart(self) -> Chart:
+        """A bar for each candidate."""
+        rates = {name: [self.rate(name)] for name in self.figures}
+        return Chart(f"{self.line}\n{self.unit} by the CPU-second", [""], rates)
 
 
 Candidate = Callable[[], Figure]

@@ -19,7 +19,6 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from headrace.stack.stack import Stack
 from processors.app import GARBAGE
 from processors.dedupe import Window
-from processors.enrich import known_of
 from processors.normalise import normalise
 from processors.refine import RawRecord, Source, blocks, refine
 from runtime.settings import KafkaSettings
@@ -175,7 +174,7 @@ def stock_faust(log: RawLog) -> Figure:
             identity = message.identity().hex()
             if not seen[identity]:
                 seen[identity] = True
-                place, labels = known_of(devices.by_id(TENANT, message.device))
+                place, labels = devices.known(TENANT, message.device)
                 readings = [_plain(reading) for reading in normalise(message)]
                 await out.send(
                     key=message.device, value={"readings": readings, "place": place, "labels": labels}

@@ -26,7 +26,7 @@ from sinks.clickhouse.client import connect
 from sinks.settings import ClickHouseSettings
 from tests.bench.coap_fleet import READINGS, Sent, send
 from tests.bench.fleet import access_token
-from tests.bench.line import apart, cpu_of
+from tests.bench.line import Chart, apart, cpu_of
 from tests.bench.queryable import Observer
 from tests.support.processes import stack_settings
 from tests.support.registry import known
@@ -102,6 +102,12 @@ class Whole(msgspec.Struct, frozen=True, kw_only=True):
                 f"{level.sent.late * 1000:.0f} ms",
             )
         return table
+
+    def chart(self) -> Chart:
+        """See `tests.bench.line.Shown`."""
+        title = f"{self.line}\nseconds, at parts of {self.capacity:,.0f} messages a second"
+        series = {name: [round(level.latencies[name], 2) for level in self.levels] for name in QUANTILES}
+        return Chart(title, [f"{level.share:.0%}" for level in self.levels], series)
 
 
 def results(rounds: int, said: Callable[[str], None]) -> Iterator[Whole]:

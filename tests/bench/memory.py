@@ -20,7 +20,7 @@ from headrace.stack.stack import Stack
 from tests.bench import fleet, resident
 from tests.bench.load import EDGES
 from tests.bench.traffic import SEPARATOR
-from tests.support.processes import stack_settings
+from tests.support.processes import stack_settings, until
 
 PROCESSES = ("http", "coap", "process", "sink")
 MARKS = (1, 2, 4, 6, 8, 10)
@@ -28,6 +28,14 @@ BASE = 2
 """The minute that the end is compared with: by then every start is over."""
 
 BAR = 0.10
+
+SHARE = 0.7
+"""How much of what this machine can do, with Kafka, ClickHouse and the clients on it, the load is."""
+
+CALM, CROWDED = 50.0, 10_000.0
+"""Turns a second that it can surely do, and that it surely cannot."""
+COUNTING = 15
+"""Seconds for which their answers are counted to find out."""
 
 WINDOW = {"HEADRACE_PROCESS__WINDOW_SECONDS": "60"}
 """What the processor remembers is to be as much as it will ever be before growth is measured: it grows for a window and a quarter."""
@@ -93,13 +101,33 @@ def _end(process: asyncio.subprocess.Process) -> None:
         process.terminate()
 
 
-async def measure(minutes: float, rate: float, folder: Path, console: Console) -> Run:
-    """Start the stack, load it, and sample once a second."""
+async def measure(minutes: float, rate: float | None, folder: Path, console: Console) -> Run:
+    """Start the stack, load it, and sample once a second; without a rate, find out which is `SHARE` of what it can do."""
     os.environ.update(fleet.environment(folder) | WINDOW)
     async with Stack(stack_settings(folder / "state"), fresh=True, report=console.print) as stack:
         console.print(f"{await fleet.register(stack)} devices are registered.")
+        if rate is None:
+            calm, most = [await _accepted(fleet.target(stack, folder, each)) for each in (CALM, CROWDED)]
+            rate = SHARE * CALM * most / calm
+            console.print(
+                f"{most:,.0f} messages a second are accepted at most; {SHARE:.0%} are {rate:,.0f} turns."
+            )
         async with generating(fleet.target(stack, folder, rate)) as generators:
             return await _sampled(stack, generators, round(minutes * 60), console)
+
+
+async def _accepted(target: fleet.Target) -> float:
+    """Messages a second that are accepted when the clients take so many turns, or as many as they can."""
+
+    def accepted() -> int:
+        answers = sum((Counter(each.answers) for each in generators), Counter[str]())
+        return sum(count for name, count in answers.items() if name.rpartition(SEPARATOR)[2] in ACCEPTED)
+
+    async with generating(target) as generators:
+        await until(lambda: all(each.answers for each in generators), within=60)
+        before = accepted()
+        await asyncio.sleep(COUNTING)
+        return (accepted() - before) / COUNTING
 
 
 async def _sampled(stack: Stack, generators: Sequence[Generator], seconds: int, console: Console) -> Run:
@@ -178,9 +206,9 @@ def mistakes(run: Run) -> list[str]:
     grown = resident.growth(run.samples, BASE * 60)
     return [
         *(
-            f"{edge} grew by {grown[edge]:.1%}, more than {BAR:.0%}"
-            for edge in EDGES
-            if grown.get(edge, 0) > BAR
+            f"{process} grew by {growth:.1%}, more than {BAR:.0%}"
+            for process, growth in grown.items()
+            if growth > BAR
         ),
         *(
             f"nothing of {kind} was ever accepted: {', '.join(sorted(answers))}"
@@ -193,8 +221,13 @@ def mistakes(run: Run) -> list[str]:
 def main(
     minutes: Annotated[float, typer.Option(min=0.1, help="How long the load lasts.")] = 10,
     rate: Annotated[
-        float, typer.Option(min=1, help="Turns of clients a second, in all; one is 1 to 20 messages.")
-    ] = 300,
+        float | None,
+        typer.Option(
+            min=1,
+            help="Turns of clients a second, in all; one is 1 to 20 messages. 70 % of what this machine takes, if not given.",
+            show_default=False,
+        ),
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Write every sample and account here.")] = None,
     folder: Annotated[Path | None, typer.Option(help="Keep state and logs here, instead of nowhere.")] = None,
 ) -> None:
@@ -204,10 +237,10 @@ def main(
     HTTP; CoAP confirmable and not, in blocks, over DTLS by certificate, by pre-shared key and by token. The bad tenth
     tries what broken and hostile clients try, a way a turn.
 
-    Prints RSS by minute, PSS and USS at the end (MiB), and what the clients were told. Exits with 1 if the RSS of an
-    edge at the end is more than 10 % above that of minute two (shorter runs judge nothing), if a process was restarted,
-    or if a kind of good client was never accepted. The processor and the sink are shown, not judged: the processor's
-    window of identities grows for an hour by design.
+    Prints RSS by minute, PSS and USS at the end (MiB), and what the clients were told. Exits with 1 if the RSS of a
+    process at the end is more than 10 % above that of minute two (shorter runs judge nothing), if one was restarted, or
+    if a kind of good client was never accepted. The processor remembers identities for a minute here: its window, which
+    grows for as long as it remembers, is full before minute two.
     """
     console = Console()
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as temporary:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from aiocoap import Code
-from aiohttp.test_utils import TestClient, TestServer
 
 from processors.normalise import normalise
 from processors.normalise.unusable import Unusable
@@ -15,14 +14,13 @@ from producers.coap.messages import MessageLayer
 from producers.coap.remote import Proof
 from producers.coap.site import Bounds, Site
 from producers.coap.thingsboard import ThingsBoard
-from producers.http.server import application
 from producers.limits import Limits
-from producers.settings import EdgeSettings, HttpSettings
 from schemas.identity import content_id
 from schemas.raw_message import Attribute, RawMessage
 from schemas.reading import Feature
 from schemas.thingsboard import entries
 from tests.support.coap import ACK, CON, NON, TOKEN, MemoryRemote, fleet, request
+from tests.support.edge import edge
 from tests.support.fakes import MemoryOutbox
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "thingsboard"
@@ -111,10 +109,9 @@ async def test_sample_over_http(folder):
     """The same body over HTTP gets the answer that says the same, without a body, and becomes the same readings."""
     sample, expected = read(folder)
     outbox = MemoryOutbox()
-    app = application(outbox, fleet(), HttpSettings(), EdgeSettings())
     path = "/" + "/".join(sample["path"]).replace("$TOKEN", TOKEN)
-    async with TestClient(TestServer(app)) as client:
-        answer = await client.post(path, data=sample["body"].encode())
+    async with edge(outbox, fleet()) as served:
+        answer = await served.client.post(path, data=sample["body"].encode())
         assert (answer.status, await answer.read()) == (STATUS[expected["code"]], b"")
     wanted = [expected["message"]] if expected["message"] else []
     assert json.dumps([found(raw) for raw in outbox.messages]) == json.dumps(wanted)

@@ -25,7 +25,7 @@ from processors.app import build
 from processors.chunks import Chunk, ChunkConsumer, ChunkTransport
 from processors.fetches import fetched_partitions
 from processors.settings import ProcessSettings
-from runtime.registry import DeviceTable
+from runtime.devices import PlaceTable
 from runtime.settings import KafkaSettings
 
 
@@ -45,7 +45,7 @@ def names(function):
 @pytest.fixture(name="app")
 def _app():
     """The processor's app, as it is before anything connects."""
-    return build(KafkaSettings(), ProcessSettings(), DeviceTable())
+    return build(KafkaSettings(), ProcessSettings(), PlaceTable())
 
 
 @pytest.mark.parametrize(("name", "pinned"), [("faust-streaming", "0.15.3"), ("aiokafka", "0.14.0")])

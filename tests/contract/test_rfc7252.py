@@ -368,4 +368,4 @@ async def test_pings_leave_nothing_behind():
     for mid in range(5000):
         talk.layer.receive(talk.remote, raw(0x40, 0, mid=mid.to_bytes(2, "big")))
         talk.layer.receive(talk.remote, raw(0x60, 0, mid=mid.to_bytes(2, "big")))
-    assert (len(talk.layer._duplicates), len(talk.layer._exchanges), len(talk.layer._running)) == (0, 0, 0)
+    assert (len(talk.layer._duplicates), len(talk.layer._exchanges), talk.layer._running) == (0, 0, 0)

@@ -4,10 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.crash import page, report
+from tests.crash import report
 from tests.crash.cells import CELLS
 from tests.crash.play import Played
 from tests.crash.shards import play_all
+from tests.support import page
 
 WRONG, UNDECIDED = 1, 3
 """Exit codes: something was lost or stored twice; or there was no verdict."""

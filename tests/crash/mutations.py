@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.crash import page
 from tests.crash.__main__ import WRONG
 from tests.crash.crew import CODE
+from tests.support import page
 
 _COPIED = ("headrace", "producers", "processors", "runtime", "schemas", "sinks", "tests")
 
@@ -115,8 +115,8 @@ MUTATIONS: Sequence[Mutation] = (
         [
             Edit(
                 "producers/outbox.py",
-                "await _first_error(sent)",
-                "asyncio.ensure_future(_first_error(sent)) and None",
+                "if self._open == 0 and not self.done.done():",
+                "if not self.done.done():",
             )
         ],
         ["http-starve"],

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from tests.crash import page
 from tests.crash.cells import SENTENCES, Cell
 from tests.crash.play import Played, Result
+from tests.support import page
 
 _WIDTH = 42
 

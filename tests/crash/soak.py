@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.stack.errors import StackError
-from tests.crash import page
 from tests.crash.__main__ import UNDECIDED, WRONG
 from tests.crash.cells import CELLS, Cell
 from tests.crash.crew import Failed
@@ -24,6 +23,7 @@ from tests.crash.load import Load
 from tests.crash.play import judged
 from tests.crash.scenes import AFTER, SCENES
 from tests.crash.world import World, world
+from tests.support import page
 
 JUDGED_EVERY_SECONDS = 180
 

@@ -16,7 +16,7 @@ from producers.limits import TenantLimits
 from runtime.publisher import Overloaded
 from schemas.raw_message import Attribute, RawMessage
 from tests.support.edge import TOKEN, Edge, edge, fates
-from tests.support.fakes import MemoryOutbox
+from tests.support.fakes import MemoryOutbox, told
 from tests.support.issuer import AUDIENCES, GRAPH_ROLE, ISSUER, OWNER, key_file, token
 
 # How the SDK's transport, an aiohttp client, hands over a large body is the SDK's affair.
@@ -98,18 +98,19 @@ class FlakyOutbox(MemoryOutbox):
         super().__init__()
         self.failures = failures
 
-    async def put(self, messages: Iterable[RawMessage]) -> None:
+    def put(self, messages: Iterable[RawMessage]) -> asyncio.Future[None]:
         """Keep them; fail as often as it should."""
-        await super().put(messages)
-        if self.failures:
-            self.failures -= 1
-            raise Overloaded("too much waits")
+        kept = super().put(messages)
+        if not self.failures:
+            return kept
+        self.failures -= 1
+        return told(Overloaded("too much waits"))
 
 
 class FaultyOutbox(MemoryOutbox):
     """An outbox with a bug."""
 
-    async def put(self, messages: Iterable[RawMessage]) -> None:
+    def put(self, messages: Iterable[RawMessage]) -> asyncio.Future[None]:
         """Fail in a way that nobody foresaw."""
         raise LookupError("a bug")
 

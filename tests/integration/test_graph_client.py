@@ -1,5 +1,6 @@
 """Microsoft's own Graph client against a really listening edge: what it sends arrives, what it is told it raises."""
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -22,13 +23,14 @@ from msgraph_beta.generated.workplace.sensor_devices.ingest_telemetry import (
 
 from headrace.demo.graph import StaticCredential, client
 from headrace.stack.pki import ensure_pki
-from producers.http.server import application, serving
+from producers.http.application import application
+from producers.http.server import serving
 from producers.limits import TenantLimits
 from producers.settings import EdgeSettings, HttpSettings
+from runtime.devices import DeviceTable
 from runtime.publisher import Undelivered
-from runtime.registry import DeviceTable
 from tests.support.edge import DEVICES, TOKEN, TOKENS, Edge, edge, fates
-from tests.support.fakes import MemoryOutbox
+from tests.support.fakes import MemoryOutbox, told
 from tests.support.issuer import AUDIENCES, GRAPH_ROLE, ISSUER, KeyServer, key_file, key_set, token
 
 # The SDK's own generated modules define, and so warn of, names that they have deprecated.
@@ -47,18 +49,19 @@ class FlakyOutbox(MemoryOutbox):
         super().__init__()
         self.failures = failures
 
-    async def put(self, messages: Any) -> None:
+    def put(self, messages: Any) -> asyncio.Future[None]:
         """Keep them; fail as often as it should."""
-        await super().put(messages)
-        if self.failures:
-            self.failures -= 1
-            raise Undelivered("timed out")
+        kept = super().put(messages)
+        if not self.failures:
+            return kept
+        self.failures -= 1
+        return told(Undelivered("timed out"))
 
 
 class FaultyOutbox(MemoryOutbox):
     """An outbox with a bug."""
 
-    async def put(self, messages: Any) -> None:
+    def put(self, messages: Any) -> asyncio.Future[None]:
         """Fail in a way that nobody foresaw."""
         raise LookupError("a bug")
 
@@ -317,9 +320,12 @@ async def test_the_sdk_speaks_tls(outbox: MemoryOutbox, tmp_path: Path):
         certificate=str(pki.certificate("server")),
         private_key=str(pki.private_key("server")),
     )
-    app = application(outbox, DeviceTable(DEVICES), settings, EdgeSettings())
     trust = ssl.create_default_context(cafile=str(pki.authority))
-    async with serving(app, settings, grace=5) as port, httpx.AsyncClient(verify=trust, http2=True) as own:
+    async with (
+        application(outbox, DeviceTable(DEVICES), settings, EdgeSettings()) as app,
+        serving(app, settings, grace=5) as port,
+        httpx.AsyncClient(verify=trust, http2=True) as own,
+    ):
         credential = AzureIdentityAuthenticationProvider(
             StaticCredential(TOKEN), scopes=["https://graph.microsoft.com/.default"]
         )

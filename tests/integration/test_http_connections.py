@@ -10,9 +10,10 @@ from prometheus_client import REGISTRY
 
 from headrace.stack.pki import ensure_pki
 from producers.http import server
-from producers.http.server import application, serving
+from producers.http.application import application
+from producers.http.server import serving
 from producers.settings import EdgeSettings, HttpSettings
-from runtime.registry import DeviceTable
+from runtime.devices import DeviceTable
 from tests.support.edge import TOKEN, Edge, edge
 from tests.support.fakes import MemoryOutbox
 from tests.support.processes import until
@@ -174,8 +175,10 @@ async def test_a_tls_handshake_that_does_not_end_is_not_waited_for(tmp_path: Pat
     settings = HttpSettings(
         port=0, certificate=str(pki.certificate("server")), private_key=str(pki.private_key("server"))
     )
-    app = application(MemoryOutbox(), DeviceTable(), settings, EdgeSettings())
-    async with serving(app, settings, grace=5) as port:
+    async with (
+        application(MemoryOutbox(), DeviceTable(), settings, EdgeSettings()) as app,
+        serving(app, settings, grace=5) as port,
+    ):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         await until(lambda: is_over(reader))
         writer.transport.abort()

@@ -17,7 +17,7 @@ from aiocoap.numbers import types
 
 from headrace.stack.pki import Pki
 from producers.coap.remote import NOTHING, Proof
-from runtime.registry import DeviceTable
+from runtime.devices import DeviceTable
 from schemas.device import Device
 from schemas.raw_message import RawMessage
 
@@ -109,9 +109,12 @@ class HeldOutbox:
         self.arrived = asyncio.Event()
         self.released = asyncio.Event()
 
-    async def put(self, messages: Iterable[RawMessage]) -> None:
+    def put(self, messages: Iterable[RawMessage]) -> asyncio.Future[None]:
         """See `producers.outbox.Outbox.put`."""
         self.arrived.set()
+        return asyncio.ensure_future(self._keep(messages))
+
+    async def _keep(self, messages: Iterable[RawMessage]) -> None:
         await self.released.wait()
         self.messages.extend(messages)
 

@@ -11,11 +11,12 @@ from yarl import URL
 
 from processors.dedupe import Window
 from processors.refine import Source, refine
-from producers.http.server import application, listening
+from producers.http.application import application
+from producers.http.server import listening
 from producers.limits import TenantLimits
 from producers.outbox import Outbox
 from producers.settings import EdgeSettings, HttpSettings
-from runtime.registry import DeviceTable
+from runtime.devices import Devices, DeviceTable, PlaceTable
 from schemas.device import Device
 from schemas.raw_message import RawMessage
 from tests.support.raw import record
@@ -35,6 +36,9 @@ DEVICES = (
 )
 
 
+KNOWN = DeviceTable(DEVICES)
+
+
 @dataclass(frozen=True)
 class Edge:
     """An edge that listens on this machine, and a client of it."""
@@ -46,6 +50,7 @@ class Edge:
 @asynccontextmanager
 async def edge(
     outbox: Outbox,
+    devices: Devices = KNOWN,
     *,
     retry_after: int = 5,
     limits: Mapping[str, TenantLimits] | None = None,
@@ -54,15 +59,16 @@ async def edge(
     """Listen as the process does, with these settings of the HTTP edge; only Kafka is not there."""
     settings = EdgeSettings(retry_after=retry_after, limits=limits or {})
     mine = HttpSettings(port=0, tokens=TOKENS, **http)
-    app = application(outbox, DeviceTable(DEVICES), mine, settings)
-    async with listening(app, mine, grace=5) as port:
-        url = URL(f"http://127.0.0.1:{port}")
-        async with ClientSession(url) as client:
-            yield Edge(url, client)
+    async with (
+        application(outbox, devices, mine, settings) as app,
+        listening(app, mine, grace=5) as port,
+        ClientSession(f"http://127.0.0.1:{port}") as client,
+    ):
+        yield Edge(URL(f"http://127.0.0.1:{port}"), client)
 
 
 def fates(messages: Sequence[RawMessage]) -> list[str]:
     """What becomes of the messages behind the edge, in the order in which the log has them."""
     records = [record(offset, message) for offset, message in enumerate(messages)]
     source = Source(dialect=messages[0].dialect, topic="raw", topic_id="T", partition=0)
-    return [row.fate.value for row in refine(records, source, Window(seconds=3600), DeviceTable(DEVICES))]
+    return [row.fate.value for row in refine(records, source, Window(seconds=3600), PlaceTable(DEVICES))]

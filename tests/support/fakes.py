@@ -1,5 +1,6 @@
 """Short stand-ins for the seams: an outbox, a sink and a place for dead letters that remember, and fail when told to."""
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
 from runtime.publisher import PublishError
@@ -13,18 +14,28 @@ from sinks.sink import Batch, Doubtful, SinkError, Unwritable
 from tests.support.blocks import origins
 
 
+def told(error: Exception | None = None) -> asyncio.Future[None]:
+    """What an outbox answers when it knows already."""
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+    return future
+
+
 class MemoryOutbox:
-    """Keeps what was put; `fail_with` makes every later put raise."""
+    """Keeps what was put; `fail_with` makes every later put fail."""
 
     def __init__(self) -> None:
         self.messages: list[RawMessage] = []
         self.fail_with: PublishError | None = None
 
-    async def put(self, messages: Iterable[RawMessage]) -> None:
+    def put(self, messages: Iterable[RawMessage]) -> asyncio.Future[None]:
         """See `producers.outbox.Outbox.put`."""
-        if self.fail_with is not None:
-            raise self.fail_with
-        self.messages.extend(messages)
+        if self.fail_with is None:
+            self.messages.extend(messages)
+        return told(self.fail_with)
 
 
 Key = tuple[str, int, str, int, int]

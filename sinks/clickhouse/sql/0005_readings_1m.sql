@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS readings_1m_state ${on_cluster}
     least          SimpleAggregateFunction(min, Float64) CODEC(ZSTD(1)),
     greatest       SimpleAggregateFunction(max, Float64) CODEC(ZSTD(1)),
     last           SimpleAggregateFunction(max, Tuple(
-        measured_at DateTime64(6, 'UTC'), origin_offset Int64, position UInt32, number Float64))
+        measured_at DateTime64(6, 'UTC'), origin_offset Int64, position UInt32, number Float64)) CODEC(ZSTD(1))
 )
 ENGINE = ${replicated}AggregatingMergeTree
 PARTITION BY received_month

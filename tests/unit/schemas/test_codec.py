@@ -1,28 +1,31 @@
 import contextlib
 
+import msgspec
 import pytest
 from fastavro.schema import parse_schema
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.codec import MARKER, Undecodable, _fingerprint, decode, encode
+from schemas.codec import MARKER, Undecodable, _fingerprint, decode, encode, encode_all
 from schemas.dead_letter import DeadLetter
 from schemas.device import Device
+from tests.support.raw import message
 from tests.support.records import INT64, RAW_MESSAGES, TEXT
 
+DEVICES = st.builds(
+    Device,
+    tenant=TEXT,
+    device=TEXT,
+    enabled=st.booleans(),
+    token_sha256s=st.lists(TEXT),
+    certificate_sha256s=st.lists(TEXT),
+    components=st.lists(TEXT),
+    place=TEXT,
+    labels=st.dictionaries(TEXT, TEXT),
+)
 RECORDS = st.one_of(
     RAW_MESSAGES,
-    st.builds(
-        Device,
-        tenant=TEXT,
-        device=TEXT,
-        enabled=st.booleans(),
-        token_sha256s=st.lists(TEXT),
-        certificate_sha256s=st.lists(TEXT),
-        components=st.lists(TEXT),
-        place=TEXT,
-        labels=st.dictionaries(TEXT, TEXT),
-    ),
+    DEVICES,
     st.builds(
         DeadLetter,
         topic=TEXT,
@@ -46,6 +49,23 @@ DEVICE = Device(tenant="acme", device="boiler-7", labels={"floor": "2"})
 def test_a_record_survives_the_round_trip(record):
     """Decoding is the inverse of encoding, for every record that can be built."""
     assert record == decode(type(record), encode(record))
+
+
+@settings(deadline=None)
+@given(st.sampled_from([RAW_MESSAGES, DEVICES]).flatmap(st.lists), st.booleans())
+def test_records_are_encoded_together_as_each_alone(records, tenants_differ):
+    """Whatever they have in common."""
+    if not tenants_differ:
+        records = [msgspec.structs.replace(record, tenant="acme") for record in records]
+    assert records == [
+        decode(type(record), data) for record, data in zip(records, encode_all(records), strict=True)
+    ]
+
+
+def test_equal_records_are_as_many_as_they_were():
+    """Records that have everything in common end like others do."""
+    same = message()
+    assert encode_all([same, same]) == [encode(same)] * 2
 
 
 def test_bytes_begin_with_the_single_object_header():

@@ -5,10 +5,11 @@ import logging
 import tracemalloc
 
 import pytest
-from aiocoap import Code, Message
+from aiocoap import Code
 
+from producers.coap.answer import answer
 from producers.coap.exchanges import Exchanges
-from producers.coap.messages import MessageLayer
+from producers.coap.messages import MessageLayer, Reply
 from producers.coap.remote import Remote
 from producers.coap.wire import Datagram
 from producers.metrics import DROPPED
@@ -16,6 +17,7 @@ from tests.support.coap import ACK, CON, NON, RST, MemoryRemote, acknowledge, re
 from tests.support.counts import counts
 from tests.support.processes import until
 
+CREATED = answer(Code.CREATED)
 PATIENCE = 10
 """Seconds until an empty acknowledgement: longer than a busy machine holds up a test."""
 
@@ -25,17 +27,21 @@ class Handler:
 
     def __init__(self, *, held: bool = False) -> None:
         self.requests: list[Datagram] = []
-        self.released = asyncio.Event()
-        self.arrived = asyncio.Event()
-        if not held:
-            self.released.set()
+        self._held = held
+        self._replies: list[Reply] = []
 
-    async def __call__(self, datagram: Datagram, remote: Remote) -> Message | None:
+    def __call__(self, datagram: Datagram, remote: Remote, reply: Reply) -> None:
         """See `producers.coap.messages.Handler`."""
         self.requests.append(datagram)
-        self.arrived.set()
-        await self.released.wait()
-        return Message(code=Code.CREATED)
+        self._replies.append(reply)
+        if not self._held:
+            self.release()
+
+    def release(self) -> None:
+        """Answer what was held."""
+        self._held = False
+        while self._replies:
+            self._replies.pop(0).answer(CREATED)
 
 
 async def test_piggybacked_answer():
@@ -70,9 +76,8 @@ async def test_retransmission_while_the_handler_runs():
     remote, handler = MemoryRemote(), Handler(held=True)
     layer = MessageLayer(handler, piggyback_timeout=PATIENCE)
     layer.receive(remote, request(mid=7))
-    await handler.arrived.wait()
     layer.receive(remote, request(mid=7))
-    handler.released.set()
+    handler.release()
     assert (await remote.next()).code == Code.CREATED
     assert remote.mail.empty()
     assert len(handler.requests) == 1
@@ -112,7 +117,7 @@ async def test_separate_answer():
     assert (empty.mtype, empty.code, empty.mid) == (ACK, Code.EMPTY, 7)
     layer.receive(remote, request(mid=7, token=b"abc"))
     assert (await remote.next()).code == Code.EMPTY
-    handler.released.set()
+    handler.release()
     answer = await remote.next()
     assert (answer.mtype, answer.code, answer.token) == (CON, Code.CREATED, b"abc")
     assert (await remote.next()).mid == answer.mid
@@ -127,7 +132,7 @@ async def test_separate_answer_is_given_up():
     exchanges = Exchanges(ack_timeout=0.001)
     MessageLayer(handler, piggyback_timeout=0, exchanges=exchanges).receive(remote, request())
     await remote.next()
-    handler.released.set()
+    handler.release()
     for _ in range(5):
         await remote.next()
     await until(lambda: len(exchanges) == 0)
@@ -140,7 +145,7 @@ async def test_too_many_unacknowledged_answers():
     layer = MessageLayer(handler, piggyback_timeout=0, exchanges=Exchanges(limit=0))
     layer.receive(remote, request())
     await remote.next()
-    handler.released.set()
+    handler.release()
     assert (await remote.next()).mtype == NON
 
 
@@ -150,7 +155,7 @@ async def test_one_token_for_all_requests():
     layer = MessageLayer(handler, piggyback_timeout=PATIENCE)
     layer.receive(remote, request(b"1", mid=1, token=b""))
     layer.receive(remote, request(b"2", mid=2, token=b""))
-    handler.released.set()
+    handler.release()
     assert {(await remote.next()).mid, (await remote.next()).mid} == {1, 2}
     assert len(handler.requests) == 2
 
@@ -195,17 +200,23 @@ async def test_ignored(data):
 async def test_unexpected_error(capsys, caplog):
     """A handler that fails is logged, its device hears 5.00, and the next request is served."""
 
-    async def handler(datagram: Datagram, remote: Remote) -> Message:
-        if datagram.payload == b"bad":
+    def handler(datagram: Datagram, remote: Remote, reply: Reply) -> None:
+        if datagram.payload == b"at once":
             raise ZeroDivisionError
-        return Message(code=Code.CREATED)
+        if datagram.payload == b"later":
+            reply.fail(OverflowError())
+        else:
+            reply.answer(CREATED)
 
     remote = MemoryRemote()
     layer = MessageLayer(handler, piggyback_timeout=PATIENCE)
     with caplog.at_level(logging.ERROR):
-        layer.receive(remote, request(b"bad", mid=1))
-        assert (await remote.next()).code == Code.INTERNAL_SERVER_ERROR
-    assert "ZeroDivisionError" in caplog.text + capsys.readouterr().out
+        for mid, body in enumerate([b"at once", b"later"]):
+            layer.receive(remote, request(body, mid=mid))
+            assert (await remote.next()).code == Code.INTERNAL_SERVER_ERROR
+    logged = caplog.text + capsys.readouterr().out
+    assert "ZeroDivisionError" in logged
+    assert "OverflowError" in logged
     layer.receive(remote, request(b"good", mid=2))
     assert (await remote.next()).code == Code.CREATED
 
@@ -215,11 +226,11 @@ async def test_close_lets_requests_end():
     remote, handler = MemoryRemote(), Handler(held=True)
     layer = MessageLayer(handler, piggyback_timeout=PATIENCE)
     layer.receive(remote, request(mid=1))
-    await handler.arrived.wait()
     closing = asyncio.create_task(layer.close(10))
     await asyncio.sleep(0)
     layer.receive(remote, request(mid=2))
-    handler.released.set()
+    assert not closing.done()
+    handler.release()
     await closing
     assert (await remote.next()).mid == 1
     assert remote.mail.empty()
@@ -230,9 +241,8 @@ async def test_close_is_patient_for_a_while_only():
     remote, handler = MemoryRemote(), Handler(held=True)
     layer = MessageLayer(handler, piggyback_timeout=PATIENCE)
     layer.receive(remote, request())
-    await handler.arrived.wait()
     await layer.close(0)
-    await asyncio.sleep(0)
+    handler.release()
     assert remote.mail.empty()
 
 

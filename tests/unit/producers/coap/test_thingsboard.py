@@ -77,7 +77,7 @@ def test_refused(dialect, method, path, certificate, refusal):
     with pytest.raises(Refused) as caught:
         dialect.admit(method, path, Proof(certificate))
     assert (caught.value.code, caught.value.outcome) == refusal
-    assert caught.value.answer().payload == b""
+    assert caught.value.answer() == bytes([caught.value.code])
     assert TOKEN not in str(caught.value)
 
 

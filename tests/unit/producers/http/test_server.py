@@ -1,10 +1,12 @@
 """The HTTP edge around its dialects: failures of Kafka, of the client and of our own, each answered and counted once."""
 
 import asyncio
+import gc
 import gzip
 import json
 import zlib
 from collections.abc import AsyncIterator, Mapping
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ import aiohttp
 import pytest
 from prometheus_client import REGISTRY
 from pydantic import ValidationError
+from yarl import URL
 
-from producers.http.server import DIALECTS
+from producers.http.application import DIALECTS
+from producers.http.refusal import Refusal
 from producers.limits import TenantLimits
 from producers.metrics import Outcome
 from producers.settings import ROLES, HttpSettings
@@ -107,7 +111,7 @@ async def test_what_no_topic_takes_is_too_large(dialect: str):
 class Faulty(MemoryOutbox):
     """An outbox with a bug."""
 
-    async def put(self, messages: object) -> None:
+    def put(self, messages: object) -> asyncio.Future[None]:
         """Fail in a way that nobody foresaw."""
         raise LookupError("a bug")
 
@@ -237,7 +241,7 @@ async def test_a_client_that_leaves_is_counted_once(
 ):
     """A connection that ends within the body is the client's affair: counted, and no traceback."""
     fates: asyncio.Queue[tuple[str, Outcome]] = asyncio.Queue()
-    monkeypatch.setattr("producers.http.server.count", lambda *fate: fates.put_nowait(fate))
+    monkeypatch.setattr("producers.http.application.count", lambda *fate: fates.put_nowait(fate))
     async with edge(MemoryOutbox()) as served:
         reader, writer = await asyncio.open_connection(served.url.host, served.url.port)
         lines = [
@@ -254,6 +258,85 @@ async def test_a_client_that_leaves_is_counted_once(
         assert await asyncio.wait_for(fates.get(), 5) == ("graph", Outcome.MALFORMED)
     assert fates.empty()
     assert "request failed" not in capsys.readouterr().out
+
+
+def _refusals() -> int:
+    return sum(isinstance(kept, Refusal) for kept in gc.get_objects())
+
+
+async def test_a_refused_body_is_not_kept():
+    """What is refused is in no reference cycle, which would hold it until somebody looks for cycles."""
+    gc.collect()
+    gc.disable()
+    before = _refusals()
+    try:
+        async with edge(MemoryOutbox()) as served:
+            assert (await send(served, "graph", b"no JSON")).status == 400
+        assert _refusals() == before
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("version", "connection", "said"),
+    [
+        ("1.1", "keep-alive", None),
+        ("1.1", "close", "close"),
+        ("1.0", "keep-alive", "keep-alive"),
+        ("1.0", "close", "close"),
+    ],
+)
+async def test_a_success_says_that_it_is_empty(version: str, connection: str, said: str | None):
+    """204 has a length and a date, and the connection goes on as the client wishes."""
+    async with edge(MemoryOutbox()) as served:
+        reader, writer = await asyncio.open_connection(served.url.host, served.url.port)
+        lines = [
+            f"POST /beta/workplace/sensorDevices/ingestTelemetry HTTP/{version}",
+            "Host: localhost",
+            *(f"{name}: {value}" for name, value in AUTHORISED.items()),
+            f"Connection: {connection}",
+            f"Content-Length: {len(GRAPH)}",
+        ]
+        for _ in range(1 if connection == "close" else 2):
+            writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + GRAPH)
+            line, *answer = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()
+            headers = dict(header.split(": ") for header in answer if header)
+            assert line == "HTTP/1.1 204 No Content"
+            assert (headers["Content-Length"], headers.get("Connection")) == ("0", said)
+            assert parsedate_to_datetime(headers["Date"])
+        if connection == "close":
+            assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allow"),
+    [
+        ("GET", "/beta/workplace/sensorDevices/ingestTelemetry", 405, "POST"),
+        ("OPTIONS", "/digitaltwins/myTwinId/telemetry", 405, "POST"),
+        ("PUT", f"/api/v1/{DEVICE_TOKEN}/attributes", 405, "POST"),
+        ("POST", "/openapi.yaml", 405, "GET,HEAD"),
+        ("HEAD", "/openapi.yaml", 200, None),
+        ("POST", f"/api/v1/{DEVICE_TOKEN}/telemetry/", 404, None),
+        ("POST", "/digitaltwins/a{b}/telemetry", 404, None),
+        ("POST", "/digital%74wins/myTwinId/telemetry", 401, None),
+    ],
+)
+async def test_paths_and_methods(method: str, path: str, status: int, allow: str | None):
+    """What is called otherwise than it should is told so, and which method it has."""
+    async with edge(MemoryOutbox()) as served:
+        answer = await served.client.request(method, URL(path, encoded=True))
+    assert (answer.status, answer.headers.get("Allow")) == (status, allow)
+
+
+async def test_an_expectation_that_nobody_meets_is_told_in_the_dialects_words():
+    """What a client expects beyond being asked for its body is refused."""
+    before = counted()
+    async with edge(MemoryOutbox()) as served:
+        answer = await send(served, "digital_twins", Expect="200-ok")
+        assert (answer.status, (await answer.json())["error"]["code"]) == (417, "InvalidArgument")
+    assert difference(before, counted()) == {("digital_twins", "malformed"): 1}
 
 
 LIMITED = {"contoso": TenantLimits(device="2:60"), "*": TenantLimits(tenant="1:60")}

@@ -7,29 +7,26 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp import ClientSession
 
-from producers.http.server import application
 from producers.limits import ANYBODY, TenantLimits
-from producers.settings import EdgeSettings, HttpSettings
 from runtime.publisher import Undelivered
 from schemas.identity import content_id
 from schemas.raw_message import Attribute
 from schemas.thingsboard import Entry
 from tests.support.coap import TOKEN, fleet
+from tests.support.edge import edge
 from tests.support.fakes import MemoryOutbox
 
 TELEMETRY = f"/api/v1/{TOKEN}/telemetry"
 
 
 @asynccontextmanager
-async def client(outbox: MemoryOutbox, *, rate: str = "", **settings: Any) -> AsyncIterator[TestClient]:
+async def client(outbox: MemoryOutbox, *, rate: str = "", **settings: Any) -> AsyncIterator[ClientSession]:
     """A client of an edge with one device."""
-    limits = EdgeSettings(limits={ANYBODY: TenantLimits(device=rate)}, retry_after=7)
-    server = TestServer(application(outbox, fleet(), HttpSettings(**settings), limits))
-    await server.start_server(auto_decompress=False)
-    async with TestClient(server) as it:
-        yield it
+    limits = {ANYBODY: TenantLimits(device=rate)}
+    async with edge(outbox, fleet(), limits=limits, retry_after=7, **settings) as served:
+        yield served.client
 
 
 async def test_telemetry():
@@ -124,8 +121,8 @@ async def test_compressed_body():
 async def test_body_that_ends_early():
     """A body that is cut off is refused, if anybody is still there to hear it."""
     outbox = MemoryOutbox()
-    async with client(outbox) as http:
-        reader, writer = await asyncio.open_connection("127.0.0.1", http.port)
+    async with edge(outbox, fleet()) as served:
+        reader, writer = await asyncio.open_connection(served.url.host, served.url.port)
         writer.write(f"POST {TELEMETRY} HTTP/1.1\r\nHost: h\r\nContent-Length: 99\r\n\r\n{{".encode())
         writer.write_eof()
         await reader.read()

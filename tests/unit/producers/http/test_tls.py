@@ -18,12 +18,13 @@ from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 
 from headrace.stack.pki import Pki, ensure_pki
-from producers.http.server import application, serving
+from producers.http.application import application
+from producers.http.server import serving
 from producers.http.tls import ServerCertificate
 from producers.metrics import Credential
 from producers.renewal import Renewal
 from producers.settings import EdgeSettings, HttpSettings
-from runtime.registry import DeviceTable
+from runtime.devices import DeviceTable
 from tests.support.edge import DEVICES, TOKENS
 from tests.support.fakes import MemoryOutbox
 from tests.support.renewals import install
@@ -56,8 +57,10 @@ async def serving_tls(pki: Pki, every: float = 3600.0) -> AsyncIterator[str]:
         private_key=str(pki.private_key("server")),
         certificate_refresh=every,
     )
-    app = application(MemoryOutbox(), DeviceTable(DEVICES), settings, EdgeSettings())
-    async with serving(app, settings, grace=5) as port:
+    async with (
+        application(MemoryOutbox(), DeviceTable(DEVICES), settings, EdgeSettings()) as app,
+        serving(app, settings, grace=5) as port,
+    ):
         yield f"https://localhost:{port}/openapi.yaml"
 
 

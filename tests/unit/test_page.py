@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash import page, report
+from tests.crash import report
 from tests.crash.__main__ import UNDECIDED, WRONG, exit_code
 from tests.crash.cells import CELLS
 from tests.crash.mutations import Notice, markdown
 from tests.crash.oracle import Verdict
 from tests.crash.play import Played, Result
 from tests.crash.soak import Tally
+from tests.support import page
 
 PAGE = Path(__file__).parents[2] / "docs" / "crash-suite.md"
 COMMANDS = ("make crash", "make soak", "make mutants")
