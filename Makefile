@@ -15,7 +15,7 @@ PIN = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test crash soak mutants bench check format lock clean local-stack coap-clients faketime
+.PHONY: help demo up test crash soak mutants bench check format lock clean local-stack coap-clients faketime peers
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s%s\n", $$1, $$2}' Makefile
@@ -38,7 +38,7 @@ soak: .venv/.ready local-stack faketime  ## The same at random, under load: make
 mutants: .venv/.ready local-stack  ## Break Headrace on purpose, and see the crash suite notice
 	$(BIN)/python -m tests.crash.mutations --page docs/crash-suite.md
 
-bench: .venv/.ready local-stack coap-clients  ## Measure each part beside its peers: make bench LINES="process sink" ROUNDS=5
+bench: .venv/.ready peers local-stack coap-clients  ## Measure each part beside its peers: make bench LINES="process sink" ROUNDS=5
 	$(BIN)/python -m tests.bench $(LINES) --rounds $(ROUNDS) \
 		--json .headrace/bench.json --plot .headrace/bench --page docs/performance.md
 
@@ -59,6 +59,7 @@ lock: .venv/.ready  ## Pin the newest versions of all dependencies, by hash
 	@$(BIN)/uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet uv
 	$(PIN) --extra local --group dev --output-file requirements.lock pyproject.toml
 	$(PIN) --constraint requirements.lock --output-file deploy/requirements.lock pyproject.toml
+	$(PIN) --group peers --output-file tests/bench/peers.lock
 
 clean:  ## Remove the environment, the local stack's data and every cache
 	rm -rf .venv .headrace dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -85,6 +86,19 @@ NO_COAP = The tests need coap-client-notls and coap-client-openssl: install libc
 	echo "Installing the packages of requirements.lock with $${installer##*/}" \
 		&& $$installer install --quiet --require-hashes -r requirements.lock \
 		&& $$installer install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+peers: .venv/.ready
+	@$(MAKE) --silent .venv/peers/.ready || echo "quixstreams and bytewax cannot be had; the bench goes without them"
+
+.venv/peers/.ready: tests/bench/peers.lock
+	@echo "Setting up what the bench is held against in .venv/peers"
+	@rm -rf .venv/peers; if $(BIN)/uv --version >/dev/null 2>&1; then \
+		$(BIN)/uv venv --quiet --python $(BIN)/python .venv/peers \
+		&& VIRTUAL_ENV="$(CURDIR)/.venv/peers" $(BIN)/uv pip install --quiet --require-hashes -r $<; \
+	else \
+		$(BIN)/python -m venv .venv/peers && .venv/peers/bin/python -m pip install --quiet --require-hashes -r $<; \
+	fi
 	@touch $@
 
 local-stack:

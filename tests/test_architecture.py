@@ -152,7 +152,7 @@ def test_every_dependency_carries_its_reason():
     assert [] == unexplained
 
 
-@pytest.mark.parametrize("group", ["local", "dev"])
+@pytest.mark.parametrize("group", ["local", "dev", "peers"])
 def test_every_group_of_dependencies_carries_its_reason(group):
     """A group of dependencies says what it is for, above it or in it."""
     assert re.search(rf"(#[^\n]*\n{group} = \[)|({group} = \[\n\s*#)", PROJECT)

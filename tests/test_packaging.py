@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT, DEVELOPMENT = PYPROJECT["project"], PYPROJECT["dependency-groups"]["dev"]
+PEERS = PYPROJECT["dependency-groups"]["peers"]
 PACKAGES = ("schemas", "runtime", "producers", "processors", "sinks", "headrace")
 
 
@@ -84,7 +85,7 @@ def test_there_is_one_command(wheel):
     assert ["[console_scripts]", "headrace = headrace.cli:main"] == entry_points.split("\n")[:2]
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "deploy/requirements.lock"])
+@pytest.mark.parametrize("lock", ["requirements.lock", "deploy/requirements.lock", "tests/bench/peers.lock"])
 def test_a_lock_names_versions_and_hashes_only(lock):
     """Whoever installs from a lock chooses the index; the lock chooses the bytes."""
     lines = (ROOT / lock).read_text().splitlines()
@@ -107,6 +108,14 @@ def test_a_checkout_gets_what_the_project_asks_for():
     asked = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["local"], *DEVELOPMENT]
 
     assert set() == names(asked) - pinned("requirements.lock")
+
+
+def test_peers_have_an_environment_of_their_own():
+    """The lock of the peers pins their group, and neither lock of Headrace pins a peer."""
+    assert set() == names(PEERS) - pinned("tests/bench/peers.lock")
+    assert set() == {"quixstreams", "bytewax"} & (
+        pinned("requirements.lock") | pinned("deploy/requirements.lock")
+    )
 
 
 def test_the_image_gets_what_the_project_asks_for():

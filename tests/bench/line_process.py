@@ -1,4 +1,4 @@
-"""The line `process`: raw messages to blocks, beside the same functions in a bare loop, and beside stock Faust."""
+"""The line `process`: raw messages to blocks, beside the same functions in a bare loop, and beside stock Faust, quixstreams and bytewax."""
 
 import asyncio
 import gc
@@ -9,33 +9,37 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import faust
+import msgspec
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from headrace.stack.stack import Stack
 from processors.app import GARBAGE
 from processors.dedupe import Window
-from processors.normalise import normalise
 from processors.refine import RawRecord, Source, blocks, refine
+from processors.settings import ProcessSettings
 from runtime.settings import KafkaSettings
-from schemas.codec import decode
-from schemas.raw_message import RawMessage
+from schemas.raw_message import read
 from schemas.topics import READINGS
-from tests.bench.line import OURS, Clock, Figure, Result, apart, play
-from tests.bench.raw_log import PARTITIONS, TENANT, RawLog, create
+from tests.bench.line import OURS, Candidate, Clock, Figure, Result, apart, play
+from tests.bench.peer import OUT, Work, refined
+from tests.bench.raw_log import PARTITIONS, RawLog, create
 from tests.bench.rebuild import TOPIC
 from tests.support.processes import free_ports, stack_settings
 
 DEVICES, REMEMBERED, BACKLOG = 100_000, 250_000, 75_000
 """Registered; and of each partition."""
 PEER_MESSAGES = 20_000
-"""Of a partition: what stock Faust is given to do."""
-PEERS_OUT = "bench-out"
-CHUNK = 500
+"""Of a partition: what a peer is given to do."""
+CHUNK = ProcessSettings().chunk_messages
+PEERS = ("quixstreams", "bytewax")
+"""Each `peer_<name>.py`, run with the packages of `peers.lock`, that are not Headrace's."""
+PEERS_PYTHON = Path(".venv/peers/bin/python")
 
 _DONE = re.compile(r"^headrace_process_messages_total\S* (\S+)", re.MULTILINE)
 
@@ -50,16 +54,23 @@ async def _played(folder: Path, rounds: int, said: Callable[[str], None]) -> Res
     async with Stack(stack_settings(folder, partitions=PARTITIONS), services=("kafka",), fresh=True) as stack:
         await stack.create_topics()
         log = RawLog(bootstrap=stack.bootstrap, devices=DEVICES, remembered=REMEMBERED, backlog=BACKLOG)
-        create(stack.bootstrap, PEERS_OUT)
+        create(stack.bootstrap, OUT)
         await asyncio.to_thread(log.fill, said)
-        candidates = {
-            OURS: lambda: processor(log),
-            "bare loop": lambda: apart(bare_loop, log),
-            "stock Faust": lambda: apart(stock_faust, log),
-        }
-        figures = await asyncio.to_thread(play, candidates, rounds, said)
-    ratios = {"bare loop": 0.7, "stock Faust": 8.0}
+        figures = await asyncio.to_thread(play, _candidates(log, said), rounds, said)
+    ratios = {"bare loop": 0.7, "stock Faust": 8.0} | dict.fromkeys(PEERS, 2.0)
     return Result("process", "messages", figures, least=60_000, ratios=ratios)
+
+
+def _candidates(log: RawLog, said: Callable[[str], None]) -> dict[str, Candidate]:
+    found: dict[str, Candidate] = {
+        OURS: lambda: processor(log),
+        "bare loop": lambda: apart(bare_loop, log),
+        "stock Faust": lambda: apart(stock_faust, log),
+    }
+    if PEERS_PYTHON.exists():
+        return found | {name: partial(peer, name, log) for name in PEERS}
+    said(f"{' and '.join(PEERS)} are left out: `make peers` sets them up")
+    return found
 
 
 def processor(log: RawLog) -> Figure:
@@ -93,7 +104,8 @@ def _processed(running: subprocess.Popen[bytes], port: int, messages: int) -> in
             done = 0
         if done >= messages:
             return int(done)
-        time.sleep(0.1)
+        # Not more often: an answer takes 10 ms of what is measured.
+        time.sleep(0.5)
     raise RuntimeError("the processor ended, or does not get on")
 
 
@@ -161,24 +173,20 @@ def stock_faust(log: RawLog) -> Figure:
     )
     log.commit(app.conf.id)
     raw = app.topic(TOPIC, value_type=bytes, value_serializer="raw", key_type=bytes, key_serializer="raw")
-    out = app.topic(PEERS_OUT, partitions=PARTITIONS)
+    out = app.topic(OUT, partitions=PARTITIONS)
     seen: Any = app.Table("seen", default=bool)
     devices, wanted, clocks = log.table(), PARTITIONS * PEER_MESSAGES, list[Clock]()
     finished: asyncio.Future[Figure] = app.loop.create_future()
 
     @app.agent(raw)
-    async def refined(stream: Any) -> None:
+    async def agent(stream: Any) -> None:
         done = 0
         async for data in stream:
-            message = decode(RawMessage, data)
+            message = read(data)
             identity = message.identity().hex()
             if not seen[identity]:
                 seen[identity] = True
-                place, labels = devices.known(TENANT, message.device)
-                readings = [_plain(reading) for reading in normalise(message)]
-                await out.send(
-                    key=message.device, value={"readings": readings, "place": place, "labels": labels}
-                )
+                await out.send(key=message.device, value=refined(message, devices))
             done += 1
             if done == CHUNK:
                 clocks.append(Clock())
@@ -193,5 +201,11 @@ def stock_faust(log: RawLog) -> Figure:
     return app.loop.run_until_complete(run())
 
 
-def _plain(reading: Any) -> dict[str, Any]:
-    return {"quantity": reading.quantity, "at": reading.measured_at, "number": reading.number}
+def peer(name: str, log: RawLog) -> Figure:
+    """A peer with packages of its own, by its own account."""
+    group = f"bench-{name}-{time.monotonic_ns()}"
+    log.commit(group)
+    work = Work(log.bootstrap, group, log.remembered, CHUNK, PARTITIONS * PEER_MESSAGES)
+    command = [PEERS_PYTHON, "-m", f"tests.bench.peer_{name}", *map(str, work)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=300, check=True)
+    return msgspec.json.decode(done.stdout.splitlines()[-1], type=Figure)

@@ -8,7 +8,11 @@ from importlib.metadata import version
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import Fetcher as KafkaFetcher
+from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.structs import TopicPartition
 from faust import App, Schema
 from faust.app.base import App as BaseApp
 from faust.tables.recovery import Recovery
@@ -52,6 +56,34 @@ def _app():
 def test_the_version_is_the_one_that_was_read(name, pinned):
     """What is pinned here was read in this version."""
     assert pinned == version(name)
+
+
+def test_a_record_is_delivered_as_it_was_read(app):
+    """What aiokafka's reader yields goes through one method, that the app replaces, and is all that a raw record is."""
+    batch = DefaultRecordBatchBuilder(
+        magic=2,
+        compression_type=0,
+        is_transactional=0,
+        producer_id=-1,
+        producer_epoch=-1,
+        base_sequence=-1,
+        batch_size=1 << 16,
+    )
+    batch.append(0, timestamp=1_790_000_000_123, key=b"key", value=b"value", headers=[("name", b"bytes")])
+    assert isinstance(app.transport, ChunkTransport)
+
+    (found,) = PartitionRecords(
+        TopicPartition("raw-graph", 0), MemoryRecords(bytes(batch.build())), None, 0, None, None, True, 0
+    )
+
+    assert "_consumer_record" in names(PartitionRecords._unpack_records)
+    assert (0, 1_790_000_000_123, b"key", b"value", [("name", b"bytes")]) == (
+        found.offset,
+        found.timestamp,
+        found.key,
+        found.value,
+        list(found.headers),
+    )
 
 
 def test_the_apps_transport_is_ours(app):
