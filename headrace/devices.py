@@ -79,10 +79,22 @@ def remove(tenant: str, device: str) -> None:
     typer.echo(f"removed   {tenant}/{device}")
 
 
+class _Entries(dict[tuple[str, str], Device]):
+    """Every entry of the registry as it is."""
+
+    def put(self, device: Device) -> None:
+        """See `runtime.registry.Table.put`."""
+        self[device.tenant, device.device] = device
+
+    def remove(self, tenant: str, device: str) -> None:
+        """See `runtime.registry.Table.remove`."""
+        self.pop((tenant, device), None)
+
+
 def _registered() -> Iterable[Device]:
     try:
-        with Registry(KafkaSettings()) as registry:
-            return list(registry)
+        with Registry(KafkaSettings(), _Entries()) as registry:
+            return registry.devices.values()
     except RuntimeError as error:
         raise _failure(str(error)) from error
 

@@ -17,9 +17,10 @@ from processors.progress import Progress
 from processors.settings import ProcessSettings
 from processors.watchdog import Watchdog
 from runtime import log as logging
+from runtime.devices import Places, PlaceTable
 from runtime.health import health
 from runtime.memory import give_back_freed
-from runtime.registry import Devices, Registry
+from runtime.registry import Registry
 from runtime.settings import HealthSettings, KafkaSettings, LogSettings
 from schemas.reading_block import encode
 from schemas.topics import RAW_TOPICS
@@ -29,7 +30,7 @@ GARBAGE = (50_000, 10, 10)
 all that is in flight several times a chunk."""
 
 
-def build(kafka: KafkaSettings, settings: ProcessSettings, devices: Devices) -> ChunkApp:
+def build(kafka: KafkaSettings, settings: ProcessSettings, devices: Places) -> ChunkApp:
     """The Faust app. Nothing connects before a worker starts it."""
     app = ChunkApp(settings.group, **_options(kafka, settings))
     app.chunk_topics = frozenset(RAW_TOPICS.values())
@@ -99,8 +100,8 @@ def main() -> None:
     # The first block makes pyarrow import what it can use: seconds that belong before readiness, not before a message.
     encode([])
     joined = threading.Event()
-    with Registry(kafka) as devices:
-        app = build(kafka, settings, devices)
+    with Registry(kafka, PlaceTable()) as registry:
+        app = build(kafka, settings, registry.devices)
         app.on_partitions_assigned.connect(lambda *_, **__: joined.set(), weak=False)
         watchdog = Watchdog(
             app.progress, patience=settings.stuck_seconds, grace=settings.grace_seconds, vital=app.vital
@@ -110,7 +111,7 @@ def main() -> None:
         def ready() -> str:
             held = app.successor.troubles() if app.successor is not None else []
             return (
-                devices.trouble
+                registry.trouble
                 or "; ".join(held)
                 or ("" if joined.is_set() else "joining the consumer group")
             )

@@ -121,6 +121,12 @@ class Allowance:
             self._windows.add(window)
         return window
 
+    @property
+    def condemned(self) -> int:
+        """How many offsets are condemned in them, which nothing takes away but their end."""
+        with self._asking:
+            return sum(len(window.condemned) for window in self._windows)
+
     def enforce(self) -> int:
         """Forget until they fit; returns how many identities were forgotten."""
         forgotten = 0

@@ -30,6 +30,20 @@ REMEMBERED = Gauge(
     "Identities in the de-duplication window.",
     ["dialect", "partition"],
 )
+CONDEMNED = Gauge(
+    "headrace_process_condemned_offsets",
+    "Raw records that a rebuild found behind the committed offset as dead letters, and that stay ones.",
+)
+FETCHED = Gauge(
+    "headrace_process_fetched_partitions", "Partitions whose next records are fetched, and wait to be taken."
+)
+CHUNKS = Gauge(
+    "headrace_process_chunks_in_flight",
+    "Chunks of raw records whose blocks are made, or on their way to Kafka.",
+)
+WINDOWS_AWAITED = Gauge(
+    "headrace_process_windows_awaited", "Partitions that stand still until their window is rebuilt."
+)
 REBUILD_SECONDS = Histogram(
     "headrace_process_window_rebuild_seconds", "Rebuilding a partition's window from `readings`."
 )
@@ -45,3 +59,16 @@ HELD = Gauge(
     "1: the partition stands still, because too many of its messages were dead letters.",
     ["dialect", "partition"],
 )
+
+
+def forget(dialect: str, partition: int) -> None:
+    """Show nothing of a partition that another processor has now: it would count twice."""
+    for gauge in (REMEMBERED, HELD):
+        gauge.remove(dialect, partition)
+
+
+def show(dialect: str, partition: int, identities: int, *, held: bool) -> None:
+    """Show a partition that is ours from now on."""
+    REMEMBERED.labels(dialect, partition).set(identities)
+    if held:
+        HELD.labels(dialect, partition).set(1)

@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from processors import metrics
 from processors.dedupe import Window
 from processors.limit import DeadLetterLimit
 from processors.progress import Progress
@@ -99,6 +100,8 @@ class Partitions:
         self.abandon()
         previous, generation = self._generation, self._offsets.generation
         kept = self._owned if generation == previous + 1 else {}
+        for owned in self._owned.values():
+            metrics.forget(owned.source.dialect, owned.source.partition)
         self._generation, self._owned = generation, {}
         for tp in tps:
             self._adopting[tp] = self._start(self._adopt(tp, kept.get(tp)))
@@ -144,6 +147,7 @@ class Partitions:
             owned = await self._rebuilt(tp, committed, generation)
         self._owned[tp] = owned
         self._adopting.pop(tp)
+        metrics.show(owned.source.dialect, owned.source.partition, len(owned.window), held=bool(owned.held))
         # Around a rebalance Faust drops chunks that it has fetched, and of two in a row one may end without a seek of its
         # own: on a log where nothing more arrives, nobody would miss them.
         await self._offsets.seek(tp, owned.next)

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from processors import metrics
 from processors.chunks import ChunkConsumer
 from processors.dedupe import Allowance, Window
 from processors.limit import DeadLetterLimit
@@ -18,8 +19,8 @@ from processors.rebuild import rebuild
 from processors.refine import Source
 from processors.refinery import Refinery
 from processors.settings import ProcessSettings
+from runtime.devices import Places
 from runtime.publisher import Publisher
-from runtime.registry import Devices
 from runtime.settings import KafkaSettings
 from runtime.topics import UnknownTopic, topic_ids
 from schemas.topics import MAX_BLOCK_BYTES, RAW_TOPICS
@@ -46,7 +47,7 @@ class Processor:
         self,
         kafka: KafkaSettings,
         settings: ProcessSettings,
-        devices: Devices,
+        devices: Places,
         consumer: ChunkConsumer,
         progress: Progress,
     ) -> None:
@@ -99,6 +100,9 @@ class Processor:
             progress=self._progress,
         )
         self._pump = Pump(refinery, self._partitions.acknowledged, in_flight=settings.chunks_in_flight)
+        metrics.CHUNKS.set_function(lambda: self._pump.outstanding)
+        metrics.WINDOWS_AWAITED.set_function(lambda: len(self._partitions.awaited()))
+        metrics.CONDEMNED.set_function(lambda: self._allowance.condemned)
 
     def assigned(self, tps: Iterable[Any]) -> None:
         """See `processors.chunks.Successor`."""

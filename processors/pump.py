@@ -32,6 +32,11 @@ class Pump:
         self._settled = asyncio.Event()
         self._settled.set()
 
+    @property
+    def outstanding(self) -> int:
+        """Chunks that were taken, and are not acknowledged."""
+        return self._outstanding
+
     async def settled(self) -> None:
         """Return when no chunk is on its way, or nothing will ever bring one home."""
         await self._settled.wait()

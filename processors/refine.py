@@ -7,7 +7,7 @@ from typing import Protocol
 from processors.dedupe import Window
 from processors.normalise import normalise
 from processors.normalise.unusable import Unusable
-from runtime.registry import Devices
+from runtime.devices import Places
 from schemas import reading_block
 from schemas.codec import Undecodable
 from schemas.dead_letter import DeadLetter, Reason
@@ -58,9 +58,7 @@ class Source:
     partition: int
 
 
-def refine(
-    records: Iterable[RawRecord], source: Source, window: Window, devices: Devices
-) -> list[MessageRow]:
+def refine(records: Iterable[RawRecord], source: Source, window: Window, devices: Places) -> list[MessageRow]:
     """Normalise, de-duplicate and enrich, in the order of the log.
 
     Pure but for `window`, which afterwards remembers what passed.
@@ -68,7 +66,7 @@ def refine(
     return [_row(record, source, window, devices) for record in records]
 
 
-def _row(record: RawRecord, source: Source, window: Window, devices: Devices) -> MessageRow:
+def _row(record: RawRecord, source: Source, window: Window, devices: Places) -> MessageRow:
     window.advance(record.timestamp)
     named = _named(record)
     # The header tells what it is without a look at the message; only whoever wrote the record without it is asked by that.

@@ -16,9 +16,9 @@ from processors.partitions import Offsets, Owned, Partitions
 from processors.progress import Progress
 from processors.rebuild import forget_early
 from processors.refine import RawRecord, Source, blocks, dead_letter, refine
+from runtime.devices import Places
 from runtime.faults import Moment, reached
 from runtime.publisher import Log, send
-from runtime.registry import Devices
 from schemas.codec import encode
 from schemas.reading_block import Fate, MessageRow, Span
 from schemas.topics import DEAD_LETTERS, READINGS
@@ -59,7 +59,7 @@ class Refinery:
         offsets: Offsets,
         partitions: Partitions,
         publisher: Log,
-        devices: Devices,
+        devices: Places,
         *,
         allowance: Allowance,
         progress: Progress,

@@ -7,8 +7,10 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
+from producers.metrics import BUCKETS_DISPLACED
+
 REMEMBERED = 100_000
-"""Buckets that are kept, about 200 bytes each; beyond it the one that was asked least recently starts full again."""
+"""Buckets that are kept, 650 bytes each with the longest ids; beyond it the one that was asked least recently starts full again."""
 
 ANYBODY = "*"
 """The tenant whose limits hold for every tenant without limits of its own."""
@@ -45,6 +47,9 @@ class Limits:
         self._monotonic = monotonic
         self._buckets: OrderedDict[tuple[str, str, Rate], list[float]] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._buckets)
+
     def take(self, tenant: str, device: str, messages: int = 1) -> float:
         """Admit the messages and return 0; or admit none, and return after how many seconds to try again.
 
@@ -79,6 +84,7 @@ class Limits:
         if bucket is None:
             if len(self._buckets) >= REMEMBERED:
                 self._buckets.popitem(last=False)
+                BUCKETS_DISPLACED.inc()
             bucket = self._buckets[key] = [rate.messages, now]
         else:
             self._buckets.move_to_end(key)

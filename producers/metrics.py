@@ -89,6 +89,15 @@ CONNECTIONS = Gauge("headrace_edge_connections", "HTTP connections that are open
 EVICTED = Counter(
     "headrace_edge_connections_evicted", "HTTP connections that were closed to make room for another."
 )
+REMEMBERED_TOKENS = Gauge(
+    "headrace_edge_remembered_tokens", "Verified bearer tokens that need not be verified again."
+)
+RATE_BUCKETS = Gauge(
+    "headrace_edge_rate_buckets", "Rate limits that are counted now, of devices and tenants."
+)
+BUCKETS_DISPLACED = Counter(
+    "headrace_edge_rate_buckets_displaced", "Rate limits that start full again, because others took the room."
+)
 DROPPED = Counter(
     "headrace_edge_datagrams_dropped", "CoAP datagrams that became no request, by why.", ["reason"]
 )
@@ -101,6 +110,31 @@ BODIES_GIVEN_UP = Counter(
     "headrace_edge_bodies_given_up",
     "CoAP bodies in blocks that were given up before their last, by why.",
     ["reason"],
+)
+BODY_BYTES = Gauge(
+    "headrace_edge_body_bytes",
+    "Bytes of CoAP bodies whose last block is to come, what it takes to remember them included.",
+)
+WAITING_REQUESTS = Gauge("headrace_edge_waiting_requests", "CoAP requests that wait for Kafka.")
+UNACKNOWLEDGED_ANSWERS = Gauge(
+    "headrace_edge_unacknowledged_answers", "CoAP answers that are sent again until they are acknowledged."
+)
+REMEMBERED_MESSAGES = Gauge(
+    "headrace_edge_remembered_messages", "CoAP messages whose repeats would be answered from memory."
+)
+DTLS_SESSIONS = Gauge("headrace_edge_dtls_sessions", "DTLS sessions of devices.")
+DTLS_STRANGERS = Gauge(
+    "headrace_edge_dtls_strangers", "DTLS handshakes, and sessions in which no device has spoken yet."
+)
+UDP_QUEUED_BYTES = Gauge(
+    "headrace_edge_udp_queued_bytes",
+    "What the kernel holds of datagrams that nobody has read yet, by transport (coap or coaps).",
+    ["transport"],
+)
+UDP_LOST = Gauge(
+    "headrace_edge_udp_lost_datagrams",
+    "Datagrams that the kernel dropped for lack of room since the socket was opened, by transport.",
+    ["transport"],
 )
 RENEWALS = Counter(
     "headrace_edge_renewals",

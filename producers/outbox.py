@@ -33,7 +33,7 @@ class KafkaOutbox:
         """See `Outbox.put`."""
         reached(Moment.EDGE_RECEIVED)
         kept = list(messages)
-        under_way = _UnderWay(len(kept), self._publisher.future())
+        under_way = _UnderWay(self._publisher.future(), len(kept))
         delivered = self._publisher.telling(under_way.settled)
         for message, value in zip(kept, encode_all(kept), strict=True):
             try:
@@ -55,7 +55,7 @@ class _UnderWay:
 
     __slots__ = ("_error", "_open", "done")
 
-    def __init__(self, records: int, done: asyncio.Future[None]) -> None:
+    def __init__(self, done: asyncio.Future[None], records: int) -> None:
         self.done = done
         self._open = records + 1  # that all are sent
         self._error: PublishError | None = None

@@ -57,7 +57,7 @@ class HttpSettings(Section, env_prefix="HEADRACE_HTTP__"):
     max_connections: int = Field(
         1000,
         gt=0,
-        description="Connections at once; half a MiB each at worst, 10 KiB as a rule. Beyond it the one goes that was silent "
+        description="Connections at once; 10 KiB each as a rule, see docs/memory.md. Beyond it the one goes that was silent "
         "longest.",
     )
     idle_timeout: float = Field(

@@ -7,9 +7,20 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Gauge, generate_latest
 
 from runtime.settings import HealthSettings
+
+MOST = 16
+"""Connections at once, each of which is a thread: as many as probers and scrapers ever are. Beyond it the next is closed."""
+
+PATIENCE = 10.0
+"""Seconds that a connection may say nothing, or not take what it asked for."""
+
+CONNECTIONS = Gauge("headrace_health_connections", "Connections that ask for probes and metrics.")
+REFUSED = Counter(
+    "headrace_health_refused_connections", "Connections for probes and metrics that were closed as too many."
+)
 
 Probe = Callable[[], str]
 """Returns "" when all is well, else one sentence that says what is not."""
@@ -17,6 +28,24 @@ Probe = Callable[[], str]
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    room = threading.Semaphore(0)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread of its own, if there may be one more."""
+        if self.room.acquire(blocking=False):
+            CONNECTIONS.inc()
+            super().process_request(request, client_address)
+        else:
+            REFUSED.inc()
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """The thread, from its beginning to its end."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            CONNECTIONS.dec()
+            self.room.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A prober that hangs up is no news; anything else is printed as http.server does."""
@@ -34,6 +63,7 @@ def health(settings: HealthSettings, *, ready: Probe, alive: Probe = str) -> Ite
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        timeout = PATIENCE
 
         def do_GET(self) -> None:  # the name is http.server's
             path = self.path.partition("?")[0]
@@ -56,6 +86,7 @@ def health(settings: HealthSettings, *, ready: Probe, alive: Probe = str) -> Ite
             """Probes come every few seconds; a line for each would bury the rest."""
 
     server = _Server((settings.host, settings.port), Handler)
+    server.room = threading.Semaphore(MOST)
     thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
     thread.start()
     try:

@@ -6,8 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, Self
 
 from confluent_kafka import KafkaError, KafkaException, Producer
+from prometheus_client import Counter, Gauge
 
 from runtime.settings import KafkaSettings
+
+QUEUED = Gauge("headrace_publisher_queued_records", "Records that wait for Kafka's acknowledgement.")
+REFUSED = Counter(
+    "headrace_publisher_refused_records", "Times that a record was refused because too many waited."
+)
 
 
 class PublishError(Exception):
@@ -36,6 +42,9 @@ class Broken(PublishError):
 
     retriable = False
 
+
+MOST_QUEUED = 100_000
+"""Records; each takes a kilobyte of its own beside its bytes."""
 
 QUEUE_FULL_SECONDS = 0.01
 
@@ -78,7 +87,7 @@ async def send(log: Log, topic: str, value: bytes | None, **options: Any) -> asy
 class Publisher:
     """An idempotent Kafka producer for asyncio.
 
-    Memory is bounded by `max_queued_bytes`: beyond it, `send` raises `Overloaded`. Equal keys land on equal partitions
+    Memory is bounded by `max_queued_bytes` and `MOST_QUEUED`: beyond either, `send` raises `Overloaded`. Equal keys land on equal partitions
     in every client (`murmur2`).
 
     Args:
@@ -106,6 +115,7 @@ class Publisher:
             "partitioner": "murmur2_random",
             "message.max.bytes": max_record_bytes,
             "queue.buffering.max.kbytes": max_queued_bytes >> 10,
+            "queue.buffering.max.messages": MOST_QUEUED,
             "linger.ms": linger_ms,
             "compression.type": "lz4",
         }
@@ -120,6 +130,7 @@ class Publisher:
         self._loop = asyncio.get_running_loop()
         self._producer = Producer(self._options, error_cb=self._on_error)
         self._timer = self._loop.call_later(IDLE_SECONDS, self._look)
+        QUEUED.set_function(lambda: self._unsettled)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -170,6 +181,10 @@ class Publisher:
         )
         return future
 
+    def future(self) -> asyncio.Future[None]:
+        """One for the caller to settle, of the loop that `post` tells on; to ask which that is takes a system call."""
+        return self._loop.create_future()
+
     def telling(self, settled: Settled) -> Delivered:
         """What `post` takes so that `settled` hears of each of its records, on the loop; it must not raise."""
 
@@ -203,6 +218,7 @@ class Publisher:
                 topic, value, key, partition, delivered, timestamp=timestamp_ms, headers=list(headers)
             )
         except BufferError as error:
+            REFUSED.inc()
             raise Overloaded("too many records wait for the broker's acknowledgement") from error
         except KafkaException as error:
             raise _translated(error.args[0]) from error
@@ -210,10 +226,6 @@ class Publisher:
         if self._unsettled == 1:
             self._timer.cancel()
             self._timer = self._loop.call_later(BUSY_SECONDS, self._look)
-
-    def future(self) -> asyncio.Future[None]:
-        """One for the caller to settle, of the loop that `post` tells on; to ask which that is takes a system call."""
-        return self._loop.create_future()
 
     def _look(self) -> None:
         # On the loop and not in a thread, which would fight with it for the interpreter at each acknowledgement.

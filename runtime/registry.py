@@ -1,10 +1,8 @@
 """Registry: every known device, held in memory, kept current from the compacted topic `devices`."""
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from collections.abc import Set as AbstractSet
-from hashlib import sha256
-from typing import Any, Protocol, Self
+from collections.abc import Mapping
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -12,115 +10,42 @@ from prometheus_client import Gauge
 
 from runtime.settings import KafkaSettings
 from schemas.codec import Undecodable, decode
-from schemas.device import UNKNOWN, Device, Known, known_of
+from schemas.device import Device
 from schemas.topics import DEVICES
 
 log = structlog.get_logger()
 
+QUEUED_BYTES = 4 << 20
+"""Of entries that are fetched ahead, and about as much again in the answer that Kafka gives next."""
+
 KNOWN = Gauge("headrace_registry_devices", "Devices that this process knows.")
 
 
-class Devices(Protocol):
-    """What an edge or a processor asks of the registry. Every answer comes from memory, at once."""
-
-    def by_id(self, tenant: str, device: str) -> Device | None:
-        """The enabled device of that id."""
-
-    def known(self, tenant: str, device: str) -> Known:
-        """Place and labels of the enabled device of that id."""
-
-    def by_token(self, token: str) -> Device | None:
-        """The enabled device that this access token belongs to."""
-
-    def by_certificate(self, der: bytes) -> Device | None:
-        """The enabled device that this X.509 certificate (DER) was registered for."""
-
-
-class DeviceTable:
-    """The devices in memory, by each thing that a device can be known by.
-
-    A credential belongs to the device that named it last. Memory: about 1 KB a device with one credential.
-    """
-
-    def __init__(self, devices: Iterable[Device] = ()) -> None:
-        self._by_id: dict[tuple[str, str], Device] = {}
-        # Of each tenant. What a processor asks for each message is at hand: through the device it would be four times as far.
-        self._known: dict[str, dict[str, Known]] = {}
-        self._by_credential: dict[str, Device] = {}
-        for device in devices:
-            self.put(device)
+class Table(Protocol):
+    """Where the registry puts what it reads, in the order of the log."""
 
     def __len__(self) -> int:
-        return len(self._by_id)
-
-    def __iter__(self) -> Iterator[Device]:
-        """Every device, also those that are not enabled, as of now."""
-        return iter(list(self._by_id.values()))
+        """How many devices there are."""
 
     def put(self, device: Device) -> None:
-        """Add a device, or replace what was known about it.
-
-        Others look meanwhile: there is no moment at which a device that stays is not known.
-        """
-        known = self._by_id.get((device.tenant, device.device))
-        named = _credentials(device)
-        self._by_id[device.tenant, device.device] = device
-        self._known.setdefault(device.tenant, {})[device.device] = known_of(_enabled(device))
-        for credential in named:
-            self._by_credential[credential] = device
-        if known is not None:
-            self._end(known, _credentials(known) - named)
+        """Add a device, or replace what was known about it."""
 
     def remove(self, tenant: str, device: str) -> None:
         """Forget a device, if it was known."""
-        known = self._by_id.pop((tenant, device), None)
-        if known is not None:
-            del self._known[tenant][device]
-            self._end(known, _credentials(known))
-
-    def _end(self, device: Device, credentials: AbstractSet[str]) -> None:
-        """Forget the credentials, as far as they are still this device's."""
-        for credential in credentials:
-            if self._by_credential.get(credential) is device:
-                del self._by_credential[credential]
-
-    def by_id(self, tenant: str, device: str) -> Device | None:
-        """The enabled device of that id."""
-        return _enabled(self._by_id.get((tenant, device)))
-
-    def known(self, tenant: str, device: str) -> Known:
-        """Place and labels of the enabled device of that id; both empty where there is none."""
-        return self._known.get(tenant, _NOBODY).get(device, UNKNOWN)
-
-    def by_token(self, token: str) -> Device | None:
-        """The enabled device that this access token belongs to."""
-        # The hash of a guess says nothing about the hash that is stored: a plain look-up leaks no timing of use.
-        return _enabled(self._by_credential.get(sha256(token.encode()).hexdigest()))
-
-    def by_certificate(self, der: bytes) -> Device | None:
-        """The enabled device that this X.509 certificate (DER) was registered for."""
-        return _enabled(self._by_credential.get("x509:" + sha256(der).hexdigest()))
 
 
-_NOBODY: Mapping[str, Known] = {}
+T = TypeVar("T", bound=Table)
 
 
-def _enabled(device: Device | None) -> Device | None:
-    return device if device is not None and device.enabled else None
+class Registry(Generic[T]):
+    """Keeps a table of devices current, within a moment of `headrace devices apply`.
 
-
-def _credentials(device: Device) -> set[str]:
-    return {*device.token_sha256s, *("x509:" + digest for digest in device.certificate_sha256s)}
-
-
-class Registry(DeviceTable):
-    """The device table of this process, current within a moment of `headrace devices apply`.
-
-    `with Registry(kafka) as devices:` returns when the whole topic was read once; a thread follows it from then on.
+    `with Registry(kafka, DeviceTable()) as registry:` returns when the whole topic was read once into `registry.devices`; a
+    thread follows it from then on.
     """
 
-    def __init__(self, kafka: KafkaSettings) -> None:
-        super().__init__()
+    def __init__(self, kafka: KafkaSettings, devices: T) -> None:
+        self.devices = devices
         self._kafka = kafka
         self._stopping = threading.Event()
         self._loaded = threading.Event()
@@ -138,7 +63,7 @@ class Registry(DeviceTable):
         self._loaded.wait()
         if self._failure is not None:
             raise RuntimeError(f"cannot read the device registry: {self._failure}") from self._failure
-        log.info("registry loaded", devices=len(self))
+        log.info("registry loaded", devices=len(self.devices))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -148,7 +73,7 @@ class Registry(DeviceTable):
 
     @property
     def trouble(self) -> str:
-        """Why the table is no longer current, or ""."""
+        """Why the devices are no longer current, or ""."""
         return f"the device registry stopped: {self._failure}" if self._failure is not None else ""
 
     def _run(self) -> None:
@@ -161,12 +86,8 @@ class Registry(DeviceTable):
 
     def _follow(self) -> None:
         consumer = Consumer(
-            self._kafka.librdkafka()
-            | {
-                "group.id": "headrace-registry-unused",
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-            },
+            self._kafka.consuming(queued_bytes=QUEUED_BYTES)
+            | {"group.id": "headrace-registry-unused", "enable.partition.eof": True},
         )
         try:
             unread = _assign_all(consumer)
@@ -179,7 +100,7 @@ class Registry(DeviceTable):
                         unread.discard(message.partition())
                     elif not error.retriable():
                         raise RuntimeError(error.str())
-                KNOWN.set(len(self))
+                KNOWN.set(len(self.devices))
                 if not unread:
                     self._loaded.set()
         finally:
@@ -190,10 +111,10 @@ class Registry(DeviceTable):
         value = message.value()
         if value is None:
             tenant, _, device = key.partition("/")
-            self.remove(tenant, device)
+            self.devices.remove(tenant, device)
             return
         try:
-            self.put(decode(Device, value))
+            self.devices.put(decode(Device, value))
         except Undecodable as error:
             # Skipped, not fatal: one bad entry must not keep the other devices from speaking.
             log.warning("registry entry ignored", key=key, offset=message.offset(), error=str(error))

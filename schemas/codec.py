@@ -46,16 +46,17 @@ def encode(record: Record) -> bytes:
 
 def encode_all(records: Sequence[R]) -> list[bytes]:
     """Each record of one type as `encode` writes it, at a third of the price: what all have in common is written once."""
-    writers = _writers(type(records[0])) if len(records) > 1 else None
-    if writers is None:
+    if len(records) < 2 or (writers := _writers(type(records[0]))) is None:  # noqa: PLR2004 - one has nothing in common
         return [encode(record) for record in records]
     _, header = _newest(type(records[0]))
     columns = zip(*map(msgspec.structs.astuple, records), strict=True)
     fields = [
-        repeat(write(values[0])) if values.count(values[0]) == len(values) else map(write, values)
+        repeat(write(values[0]), len(values))
+        if values.count(values[0]) == len(values)
+        else map(write, values)
         for write, values in zip(writers, columns, strict=True)
     ]
-    return list(map(b"".join, zip(repeat(header), *fields)))
+    return list(map(b"".join, zip(repeat(header, len(records)), *fields, strict=True)))
 
 
 def decode(record: type[R], data: bytes) -> R:

@@ -25,6 +25,7 @@ from sinks.consumer import BlockConsumer
 from sinks.dead_letters import KafkaDeadLetters
 from sinks.settings import ClickHouseSettings, SinkSettings
 from sinks.sink import Retryable, Unwritable
+from sinks.statistics import PERIOD_MS, note
 from sinks.stranded import Stranded
 
 log = structlog.get_logger()
@@ -132,6 +133,8 @@ def consumer_options(kafka: KafkaSettings, settings: SinkSettings) -> dict[str, 
         "session.timeout.ms": int(settings.session_timeout * 1000),
         "heartbeat.interval.ms": int(settings.session_timeout * 100),
         "partition.assignment.strategy": "range",
+        "statistics.interval.ms": PERIOD_MS,
+        "stats_cb": note,
     }
     if settings.instance:
         options["group.instance.id"] = settings.instance

@@ -141,7 +141,7 @@ class BlockConsumer:
         self._paused = numbers
 
     def _held(self) -> int:
-        held = sum(partition.bytes for partition in self._owned.values())
+        held = sum(partition.held for partition in self._owned.values())
         metrics.BUFFERED.set(held)
         return held
 
@@ -224,7 +224,7 @@ class BlockConsumer:
         """What to write now: of all that is due what waits the longest; the fullest, if too much is held in all."""
         if self._held() > self._settings.buffer_bytes:
             some = [p for p in self._owned.values() if p.due(rows=0, size=0, seconds=0)]
-            return max(some, key=lambda p: p.bytes, default=None)
+            return max(some, key=lambda p: p.held, default=None)
         return min(self._due(self._settings.batch_seconds), key=lambda p: p.since, default=None)
 
     def _write_or_give_up(self, partition: Partition) -> None:

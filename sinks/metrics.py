@@ -24,7 +24,8 @@ FENCED = Counter(
     "headrace_sink_fenced", "Batches given up because the partition belongs to another sink now."
 )
 INSERT_SECONDS = Histogram("headrace_sink_insert_seconds", "One insert into one table.", ["table"])
-BUFFERED = Gauge("headrace_sink_buffered_bytes", "Bytes of blocks that wait to be written.")
+BUFFERED = Gauge("headrace_sink_buffered_bytes", "What blocks take that wait to be written.")
+FETCHED = Gauge("headrace_sink_fetched_bytes", "Bytes of blocks that are fetched ahead, every ten seconds.")
 STORED_TIME = Gauge(
     "headrace_sink_stored_log_time_seconds",
     "Log time of the newest stored message; now minus this is the lag.",

@@ -17,6 +17,9 @@ from sinks import metrics
 from sinks.progress import Pending, Progress
 from sinks.sink import Batch, Block
 
+BLOCK_BYTES = 36 << 10
+"""What a block takes beside its columns, however small it is: its schema above all. Measured."""
+
 
 class _Held(NamedTuple):
     """A block that waits, and its size, which takes longer to ask than to remember."""
@@ -95,6 +98,11 @@ class Partition:
         self.position = offset + 1
         self.rows += held.rows
         self.bytes += held.bytes
+
+    @property
+    def held(self) -> int:
+        """What all that waits takes of the memory: more than `bytes`, by which a batch is measured."""
+        return self.bytes + len(self._blocks) * BLOCK_BYTES
 
     def due(self, *, rows: int, size: int, seconds: float) -> bool:
         """Whether a batch should be written now: full, old enough, or recorded by an earlier owner and complete."""

@@ -11,8 +11,8 @@ from headrace.offsets import Reach
 from headrace.scan import Record, Scanner
 from processors.dedupe import Window
 from processors.refine import Source, refine
+from runtime.devices import Places
 from runtime.faults import Moment, reached
-from runtime.registry import Devices
 from schemas.reading_block import Fate, MessageRow, Span, decode, encode
 from sinks.clickhouse.tables import tables
 from sinks.clickhouse.writer import ClickHouseSink
@@ -45,7 +45,7 @@ class Backfill:
     """
 
     scanner: Scanner
-    devices: Devices
+    devices: Places
     sink: ClickHouseSink
     target: Target
     ledger: Ledger

@@ -17,6 +17,7 @@ from headrace.pipeline import Goal, Pipeline, StandsStill
 from headrace.scan import Scanner
 from headrace.terminal import progress, told, wait_for
 from processors.settings import ProcessSettings
+from runtime.devices import PlaceTable
 from runtime.registry import Registry
 from runtime.settings import KafkaSettings
 from runtime.topics import UnknownTopic, topic_ids
@@ -149,7 +150,7 @@ class _Run:
     def _fill(self, entries: Sequence[Entry]) -> None:
         with ExitStack() as stack:
             scanner = stack.enter_context(Scanner(self._kafka))
-            devices = stack.enter_context(Registry(self._kafka))
+            registry = stack.enter_context(Registry(self._kafka, PlaceTable()))
             bar = stack.enter_context(progress())
             task = bar.add_task(
                 "raw records",
@@ -158,7 +159,7 @@ class _Run:
             )
             backfill = Backfill(
                 scanner=scanner,
-                devices=devices,
+                devices=registry.devices,
                 sink=self._sink,
                 target=self._target,
                 ledger=self._ledger,

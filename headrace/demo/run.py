@@ -22,6 +22,7 @@ from headrace.demo.ledger import Ledger
 from headrace.stack.errors import StackError
 from headrace.stack.settings import StackSettings
 from headrace.stack.stack import Stack
+from runtime.devices import PlaceTable
 from runtime.publisher import Publisher
 from runtime.registry import Registry
 from runtime.settings import KafkaSettings
@@ -89,8 +90,8 @@ async def register(stack: Stack, demo_run: str) -> Mapping[str, Sequence[str]]:
 
 
 def _registered(kafka: KafkaSettings) -> int:
-    with Registry(kafka) as registry:
-        return len(registry)
+    with Registry(kafka, PlaceTable()) as registry:
+        return len(registry.devices)
 
 
 def _device(name: str) -> Device:

@@ -57,6 +57,11 @@ class Bodies:
     def __len__(self) -> int:
         return len(self._bodies)
 
+    @property
+    def size(self) -> int:
+        """Bytes of all of them, as `total` counts them."""
+        return self._size
+
     def feed(self, remote: Hashable, request: Datagram) -> bytes | None:
         """The whole body, or None when more blocks are to come.
 

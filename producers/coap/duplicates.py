@@ -42,7 +42,8 @@ class Duplicates:
         """The newest first."""
 
     def __len__(self) -> int:
-        return sum(len(each.answers) for each in self._slices)
+        # A copy: another thread may ask, for the metrics.
+        return sum(len(each.answers) for each in list(self._slices))
 
     def seen(self, mark: int) -> Answer | None:
         """What was answered to the message of that mark; None if it is new, and seen from now on."""

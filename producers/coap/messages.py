@@ -86,6 +86,16 @@ class MessageLayer:
         """Nothing runs, and nothing will."""
         self._closing = self._closed = False
 
+    @property
+    def remembered(self) -> int:
+        """Messages whose repeats are answered from memory."""
+        return len(self._duplicates)
+
+    @property
+    def unacknowledged(self) -> int:
+        """Answers that are repeated until they are acknowledged."""
+        return len(self._exchanges)
+
     def receive(self, remote: Remote, data: bytes) -> None:
         """Take a datagram from a transport. Never raises, whatever the bytes are."""
         if len(data) < HEADER or data[0] >> 6 != VERSION:

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import gc
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ import structlog
 import uvloop
 from OpenSSL import SSL
 
+from producers import metrics
 from producers.coap.dialect import Dialect
 from producers.coap.dtls import DtlsTransport
 from producers.coap.dtls_context import server_context
@@ -17,17 +20,18 @@ from producers.coap.messages import MessageLayer
 from producers.coap.pre_shared_keys import PreSharedKeys
 from producers.coap.site import Bounds, Site
 from producers.coap.thingsboard import ThingsBoard
-from producers.coap.udp import UdpTransport, bound_socket
+from producers.coap.udp import UdpTransport, bound_socket, queued
 from producers.limits import Limits
 from producers.metrics import Credential
 from producers.outbox import KafkaOutbox, Outbox
 from producers.renewal import Renewal
 from producers.settings import CoapSettings, EdgeSettings
 from runtime import log as runtime_log
+from runtime.devices import Devices, DeviceTable
 from runtime.health import health
 from runtime.process import until_told_to_stop
 from runtime.publisher import Publisher
-from runtime.registry import Devices, Registry
+from runtime.registry import Registry
 from runtime.settings import HealthSettings, KafkaSettings, LogSettings
 
 DIALECTS: Mapping[tuple[str, ...], Callable[[Devices, str], Dialect]] = {
@@ -60,8 +64,14 @@ async def serving(
     """
     dialects = {root: dialect(devices, settings.tenant) for root, dialect in DIALECTS.items()}
     bounds = Bounds(settings.max_body_bytes, edge.retry_after)
-    site = Site(dialects, outbox, bounds, Limits(edge.limits))
+    limits = Limits(edge.limits)
+    site = Site(dialects, outbox, bounds, limits)
     messages = MessageLayer(site.respond)
+    metrics.RATE_BUCKETS.set_function(lambda: len(limits))
+    metrics.WAITING_REQUESTS.set_function(lambda: site.waiting)
+    metrics.BODY_BYTES.set_function(lambda: site.body_bytes)
+    metrics.REMEMBERED_MESSAGES.set_function(lambda: messages.remembered)
+    metrics.UNACKNOWLEDGED_ANSWERS.set_function(lambda: messages.unacknowledged)
     async with contextlib.AsyncExitStack() as stack:
         coap = await stack.enter_async_context(_udp(settings, messages))
         secured = settings.certificate or settings.pre_shared_keys
@@ -74,6 +84,7 @@ async def serving(
 @contextlib.asynccontextmanager
 async def _udp(settings: CoapSettings, messages: MessageLayer) -> AsyncIterator[int]:
     sock = bound_socket(settings.host, settings.port)
+    _show_queue(sock, "coap")
     transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
         lambda: UdpTransport(messages.receive), sock=sock
     )
@@ -101,7 +112,10 @@ async def _dtls(settings: CoapSettings, messages: MessageLayer) -> AsyncIterator
         )
 
     transport = DtlsTransport(context(), messages.receive, max_sessions=settings.max_sessions)
+    metrics.DTLS_SESSIONS.set_function(lambda: transport.sessions)
+    metrics.DTLS_STRANGERS.set_function(lambda: transport.strangers)
     sock = bound_socket(settings.host, settings.dtls_port)
+    _show_queue(sock, "coaps")
     await asyncio.get_running_loop().create_datagram_endpoint(lambda: transport, sock=sock)
     try:
         async with renewal.kept(lambda: transport.renew(context())):
@@ -110,26 +124,34 @@ async def _dtls(settings: CoapSettings, messages: MessageLayer) -> AsyncIterator
         transport.close()
 
 
+def _show_queue(sock: socket.socket, transport: str) -> None:
+    metrics.UDP_QUEUED_BYTES.labels(transport).set_function(lambda: queued(sock).bytes)
+    metrics.UDP_LOST.labels(transport).set_function(lambda: queued(sock).lost)
+
+
 def main() -> None:
     """Run the CoAP edge until SIGTERM or SIGINT, with settings from the environment."""
     runtime_log.configure(LogSettings())
     settings, edge, kafka = CoapSettings(), EdgeSettings(), KafkaSettings()
-    with Registry(kafka) as devices:
-        uvloop.run(_run(devices, settings, edge, kafka))
+    with Registry(kafka, DeviceTable()) as registry:
+        gc.freeze()  # what is loaded stays: no look for reference cycles goes through every device
+        uvloop.run(_run(registry, settings, edge, kafka))
 
 
-async def _run(devices: Registry, settings: CoapSettings, edge: EdgeSettings, kafka: KafkaSettings) -> None:
+async def _run(
+    registry: Registry[DeviceTable], settings: CoapSettings, edge: EdgeSettings, kafka: KafkaSettings
+) -> None:
     async with (
         Publisher(
             kafka, delivery_timeout=edge.delivery_timeout, max_queued_bytes=edge.max_queued_bytes
         ) as publisher,
-        serving(KafkaOutbox(publisher), devices, settings, edge) as ports,
+        serving(KafkaOutbox(publisher), registry.devices, settings, edge) as ports,
     ):
         # A registry that stopped still answers for the devices it knows: no reason to kill the process, but to send
         # new traffic elsewhere.
         with health(
             HealthSettings(),
-            ready=lambda: publisher.error or devices.trouble,
+            ready=lambda: publisher.error or registry.trouble,
             alive=lambda: publisher.error,
         ):
             log.info("listening", host=settings.host, coap=ports.coap, coaps=ports.coaps)

@@ -73,6 +73,16 @@ class Site:
         # A request for no dialect at all counts for the first one: somebody has to.
         self._nobody = next(iter(dialects.values())).name
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for Kafka."""
+        return self._waiting
+
+    @property
+    def body_bytes(self) -> int:
+        """What is kept of bodies whose last block is to come."""
+        return self._bodies.size
+
     def respond(self, request: Datagram, remote: Remote, reply: Reply) -> None:
         """Answer a request, and count its message once; a block that is not the last is no message yet."""
         started = self._clock()

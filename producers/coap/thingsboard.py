@@ -9,7 +9,7 @@ from producers.coap.refusal import Refused
 from producers.coap.remote import Proof
 from producers.metrics import Outcome
 from producers.thingsboard import NAME, message
-from runtime.registry import Devices
+from runtime.devices import Devices
 from schemas.device import Device
 from schemas.identity import exchange_id
 from schemas.raw_message import RawMessage

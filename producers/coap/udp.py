@@ -5,13 +5,19 @@ stops the socket for good. A `udp6` that reads its error queue under uvloop woul
 """
 
 import asyncio
+import math
 import socket
+import struct
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from producers.coap.remote import NOTHING, Remote
 
 RECEIVE_BUFFER = 4 << 20
+"""Bytes; the kernel grants no more than its `net.core.rmem_max`, and takes twice as much for what it keeps beside them."""
+
+_SO_MEMINFO, _MEMINFO = 55, struct.Struct("9I")
+"""Linux' question for the memory of a socket, and its answer: what is queued comes first, what was dropped last."""
 
 Address = tuple[Any, ...]
 Receive = Callable[[Remote, bytes], None]
@@ -89,3 +95,19 @@ def bound_socket(host: str, port: int) -> socket.socket:
         sock.close()
         raise OSError(error.errno, f"UDP port {port} of {host}: {error.strerror}") from error
     return sock
+
+
+class Queued(NamedTuple):
+    """What a socket's datagrams take that nobody has read yet, and how many had no room; not a number where nobody says."""
+
+    bytes: float
+    lost: float
+
+
+def queued(sock: socket.socket) -> Queued:
+    """As of now; any thread may ask, also after the socket was closed."""
+    try:
+        found = _MEMINFO.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))
+    except (OSError, struct.error):
+        return Queued(math.nan, math.nan)
+    return Queued(found[0], found[-1])

@@ -10,6 +10,7 @@ from importlib.resources import files
 import structlog
 from aiohttp import HttpVersion11, hdrs, web
 
+from producers import metrics
 from producers.http import body, digital_twins, graph, thingsboard
 from producers.http.bearer import Tenants
 from producers.http.dialect import Dialect, Door, Request
@@ -21,8 +22,8 @@ from producers.limits import Limits
 from producers.metrics import Outcome, count, observe
 from producers.outbox import Outbox
 from producers.settings import EdgeSettings, HttpSettings
+from runtime.devices import Devices
 from runtime.publisher import PublishError, TooLarge
-from runtime.registry import Devices
 
 log = structlog.get_logger()
 
@@ -49,9 +50,12 @@ async def application(
                 tenant_claim=settings.tenant_claim,
                 roles=settings.roles,
             )
+            metrics.REMEMBERED_TOKENS.set_function(verifier.__len__)
+        limits = Limits(edge.limits)
+        metrics.RATE_BUCKETS.set_function(limits.__len__)
         yield Application(
             Door(tenants=Tenants(settings.tokens, verifier), devices=devices),
-            Limits(edge.limits),
+            limits,
             outbox,
             body_timeout=settings.body_timeout,
             retry_after=edge.retry_after,
@@ -83,7 +87,7 @@ class Application:
     async def __call__(self, request: Request) -> web.StreamResponse:
         """Answer. Whatever is raised, the framework's own errors included, becomes an answer in the dialect of the path."""
         path = request.rel_url.path_safe
-        route = next((route for route in self._routes if route.is_for(path)), None)
+        route = self._route(path)
         started = time.perf_counter()
         try:
             await _invite(request)
@@ -94,6 +98,12 @@ class Application:
             return self._refuse(request, route, error)
         finally:
             observe(route.dialect.name if route else "none", time.perf_counter() - started)
+
+    def _route(self, path: str) -> Route | None:
+        for route in self._routes:
+            if route.is_for(path):
+                return route
+        return None
 
     async def _take(self, route: Route, request: Request, path: str) -> web.StreamResponse:
         """The one order of events in every dialect: admit, limit, read, publish, count, answer.

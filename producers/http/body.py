@@ -42,12 +42,14 @@ async def whole(request: Request, *, patience: float) -> bytes:
 
 
 async def _received(request: Request, patience: float) -> bytes:
-    if (
-        request.content.is_eof()
-    ):  # as a rule a body comes with its headers, and a timer for it costs more than to read it
-        return await request.read()
-    async with asyncio.timeout(patience):
-        return await request.read()
+    if not request.content.is_eof():
+        async with asyncio.timeout(patience):
+            return await request.read()
+    # As a rule a body comes with its headers. Then a timer for it costs more than all that is done with it here.
+    body = request.content.read_nowait()
+    if len(body) > request.client_max_size:
+        raise web.HTTPRequestEntityTooLarge(max_size=request.client_max_size, actual_size=len(body))
+    return body
 
 
 def _inflated(body: bytes, window: int, most: int) -> bytes:

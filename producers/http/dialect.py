@@ -3,12 +3,13 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
 from producers.http.bearer import Tenants
 from producers.http.refusal import Refusal
-from runtime.registry import Devices
+from runtime.devices import Devices
 from schemas.raw_message import RawMessage
 
 
@@ -27,8 +28,7 @@ class Door:
     devices: Devices
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Speaker:
+class Speaker(NamedTuple):
     """Who a request speaks for, as far as that can be said before its body is read."""
 
     tenant: str

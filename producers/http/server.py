@@ -11,7 +11,7 @@ from typing import cast
 
 import structlog
 import uvloop
-from aiohttp import web
+from aiohttp import web, web_protocol
 
 from producers.http import not_http
 from producers.http.application import Application, application
@@ -23,6 +23,7 @@ from producers.outbox import KafkaOutbox
 from producers.renewal import Renewal
 from producers.settings import EdgeSettings, HttpSettings
 from runtime import log as logging
+from runtime.devices import DeviceTable
 from runtime.health import health
 from runtime.process import until_told_to_stop
 from runtime.publisher import Publisher
@@ -43,6 +44,10 @@ LINGER = 2.0
 HEADERS = 64
 """Headers of a request, of 8 KB each: more than any client or proxy sends, and all that a stranger can make us keep."""
 
+PIPELINED = 2
+"""Requests that may wait on a connection behind the one that is answered, each with up to a MiB of headers; no client of the
+dialects sends even one. aiohttp (3.14) takes 32; a parameter of its `Server` would remove this."""
+
 BACKLOG = 1024
 """Connections that may wait to be taken: after a restart a fleet comes back at once."""
 
@@ -51,20 +56,20 @@ def main() -> None:
     """Run the edge until SIGTERM or SIGINT: `headrace http`."""
     logging.configure(LogSettings())
     settings, edge, kafka = HttpSettings(), EdgeSettings(), KafkaSettings()
-    with Registry(kafka) as registry:
+    with Registry(kafka, DeviceTable()) as registry:
         gc.freeze()  # what is loaded stays: no look for reference cycles goes through every device
         uvloop.run(_serve(registry, settings, edge, kafka))
 
 
 async def _serve(
-    registry: Registry, settings: HttpSettings, edge: EdgeSettings, kafka: KafkaSettings
+    registry: Registry[DeviceTable], settings: HttpSettings, edge: EdgeSettings, kafka: KafkaSettings
 ) -> None:
     publisher = Publisher(
         kafka, delivery_timeout=edge.delivery_timeout, max_queued_bytes=edge.max_queued_bytes
     )
     async with (
         publisher,
-        application(KafkaOutbox(publisher), registry, settings, edge) as app,
+        application(KafkaOutbox(publisher), registry.devices, settings, edge) as app,
         serving(app, settings, grace=edge.delivery_timeout + GRACE),
     ):
         with health(
@@ -103,6 +108,7 @@ async def listening(
     Several processes may listen on one port: the kernel spreads connections over them. Port 0 is any that is free.
     """
     patience, most = settings.idle_timeout, settings.max_connections
+    web_protocol.MAX_MSG_QUEUE_SIZE = PIPELINED
     loop = asyncio.get_running_loop()
     # Without an application of aiohttp's: its routes, middlewares and signals take as long as all that is done here.
     server = web.Server(

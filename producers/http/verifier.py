@@ -13,7 +13,7 @@ from producers.http.key_set import ALGORITHMS, KeySet
 from producers.http.refusal import Refusal
 
 REMEMBERED = 10_000
-"""Verified tokens that are kept, about 500 bytes each, so that a client's next request costs a look-up."""
+"""Verified tokens that are kept, about 700 bytes each, so that a client's next request costs a look-up."""
 
 LEEWAY = 30
 """Seconds by which the issuer's clock and ours may differ."""
@@ -72,6 +72,10 @@ class Verifier:
         self._roles = {dialect: frozenset(names) for dialect, names in roles.items()}
         self._clock = clock
         self._grants: OrderedDict[bytes, Grant] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many tokens are remembered."""
+        return len(self._grants)
 
     async def tenant(self, token: str, dialect: str) -> str:
         """Whom the token speaks for, if it may use the dialect.

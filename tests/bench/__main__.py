@@ -106,8 +106,8 @@ def _section(found: Sequence[Shown], rounds: int) -> str:
         shown = result.table()
         columns = [str(column.header) for column in shown.columns]
         rows = zip(*(column.cells for column in shown.columns), strict=True)
-        parts += [f"### {result.line}", table(columns, rows)]
-    return "\n\n".join(parts)
+        parts += [f"### {result.line}", table(columns, rows), str(shown.caption or "")]
+    return "\n\n".join(filter(None, parts))
 
 
 def _name(result: Shown) -> str:

@@ -14,7 +14,7 @@ import lz4.frame
 import msgspec
 
 from processors.dedupe import Window
-from runtime.registry import DeviceTable
+from runtime.devices import DeviceTable, PlaceTable
 from schemas.codec import decode, encode
 from schemas.device import Device
 from schemas.raw_message import IDENTITY_HEADER, RawMessage
@@ -49,7 +49,9 @@ class Footprint(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes."""
 
     device: float
-    """Memory of a registered device, with a token, a place and two labels: in each edge and each processor."""
+    """Memory of a registered device with a token, in each edge."""
+    place: float
+    """Memory of what a processor knows of a device, with two labels that others have as well."""
     identity: float
     """Memory of a remembered identity."""
     raw: float
@@ -71,7 +73,8 @@ async def footprint() -> Footprint:
     message = (blocks[_BLOCK] - blocks[1]) / (_BLOCK - 1)
     raw = b"".join(map(_record, itertools.islice(_rows(60), 100)))
     return Footprint(
-        device=await asyncio.to_thread(apart, device_bytes),
+        device=await asyncio.to_thread(apart, device_bytes, DeviceTable),
+        place=await asyncio.to_thread(apart, device_bytes, PlaceTable),
         identity=await asyncio.to_thread(apart, identity_bytes),
         raw=len(lz4.frame.compress(raw)) / 100,
         block=blocks[1] - message,
@@ -80,12 +83,12 @@ async def footprint() -> Footprint:
     )
 
 
-def device_bytes() -> float:
+def device_bytes(table: type[DeviceTable | PlaceTable]) -> float:
     """In a process of its own."""
     few = [encode(_device(number)) for number in range(_MANY)]
     before = sample_self()
-    table = DeviceTable(decode(Device, each) for each in few)
-    return (sample_self() - before) * (1 << 20) / len(table)
+    known = table(decode(Device, each) for each in few)
+    return (sample_self() - before) * (1 << 20) / len(known)
 
 
 def identity_bytes() -> float:

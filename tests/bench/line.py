@@ -14,6 +14,8 @@ import msgspec
 from rich.table import Table
 
 OURS = "headrace"
+LOAD = "load"
+"""Who sends, among what stands beside a figure."""
 
 _PR_SET_PDEATHSIG = 1
 """Of Linux's prctl.h."""
@@ -80,6 +82,16 @@ class Result(msgspec.Struct, frozen=True):
         pairs = zip(self.figures[OURS], self.figures[candidate], strict=True)
         return statistics.median(ours.rate / other.rate for ours, other in pairs)
 
+    def busy(self, candidate: str) -> float:
+        """Which part of the time that it took the sender was at work; the rest it waited for the candidate."""
+        return statistics.median(
+            figure.beside.get(LOAD, 0.0) / figure.wall for figure in self.figures[candidate]
+        )
+
+    def pace(self, candidate: str) -> float:
+        """Units a second by the clock on the wall."""
+        return statistics.median(figure.work / figure.wall for figure in self.figures[candidate])
+
     def missed(self) -> list[str]:
         """See `Shown`."""
         found = []
@@ -108,6 +120,14 @@ class Result(msgspec.Struct, frozen=True):
                 "" if ours else f"{self.ratio(name):.2f} x",
                 (f"{asked:,.0f}" if ours else f"{asked:g} x") if asked else "",
             )
+        told = [
+            f"{busy:.0%} of the time at {self.pace(name):,.0f} {self.unit} a second beside {name}"
+            for name in self.figures
+            if (busy := self.busy(name))
+        ]
+        if told:
+            table.caption = f"The sender was at work, and waited for the rest: {', '.join(told)}."
+            table.caption_justify = "left"
         return table
 
     def chart(self) -> Chart:

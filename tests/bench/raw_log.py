@@ -8,7 +8,7 @@ import msgspec
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from runtime.registry import DeviceTable
+from runtime.devices import PlaceTable
 from runtime.settings import KafkaSettings
 from runtime.topics import topic_ids
 from schemas.codec import encode
@@ -38,9 +38,9 @@ class RawLog(msgspec.Struct, frozen=True, kw_only=True):
         """Messages that wait on all partitions."""
         return PARTITIONS * self.backlog
 
-    def table(self) -> DeviceTable:
+    def table(self) -> PlaceTable:
         """The registered devices."""
-        return DeviceTable(_device(number) for number in range(self.devices))
+        return PlaceTable(_device(number) for number in range(self.devices))
 
     def identities(self) -> bytes:
         """Of the last hour of one partition, as a window takes them."""

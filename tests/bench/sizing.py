@@ -71,9 +71,10 @@ def need(costs: Costs, bytes_of: Footprint, devices: int, cadence: str) -> Need:
     edges, processors, sinks = processes(costs.edge), processes(costs.processor), processes(costs.sink)
     wanted = max(FEWEST_PARTITIONS, SPREAD * max(processors, sinks))
     partitions = FEWEST_PARTITIONS * math.ceil(wanted / FEWEST_PARTITIONS)
-    known = devices * bytes_of.device
+    known = devices * (edges * bytes_of.device + processors * bytes_of.place)
     memory = (
-        (edges + processors) * (PROCESS_MIB + known / _MIB)
+        (edges + processors) * PROCESS_MIB
+        + known / _MIB
         + sinks * SINK_MIB
         + rate * REMEMBERED * bytes_of.identity / _MIB
     )
@@ -129,7 +130,8 @@ def _costs(of: Costs, bytes_of: Footprint) -> str:
         "ClickHouse, inserts": of.clickhouse,
     }
     sizes = {
-        "a device, in each edge and processor": bytes_of.device,
+        "a device, in each edge": bytes_of.device,
+        "a device, in each processor": bytes_of.place,
         "an identity": bytes_of.identity,
         "a raw message on the log": bytes_of.raw,
         "a block on the log": bytes_of.block,

@@ -15,7 +15,7 @@ from headrace.stack.stack import Stack
 from headrace.verify.run import run
 from processors.dedupe import Window
 from processors.refine import Source, blocks, refine
-from runtime.registry import DeviceTable
+from runtime.devices import PlaceTable
 from runtime.settings import KafkaSettings
 from runtime.topics import topic_ids
 from schemas.reading_block import Span, decode
@@ -64,7 +64,7 @@ def fill(bootstrap: str, clickhouse: str, messages: int) -> None:
 
 def _blocks(producer: Producer, topic_id: str, messages: int) -> Iterator[tuple[Span, bytes]]:
     source = Source(dialect="thingsboard", topic=TOPIC, topic_id=topic_id, partition=0)
-    window, devices = Window(seconds=3600), DeviceTable()
+    window, devices = Window(seconds=3600), PlaceTable()
     for first in range(0, messages, CHUNK):
         now = time.time_ns() // 1_000_000
         raw = [

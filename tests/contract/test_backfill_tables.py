@@ -15,7 +15,7 @@ from headrace.backfill.target import Count, Present, Target
 from headrace.dead_letters.replay import Memory
 from headrace.offsets import Reach
 from headrace.scan import Record
-from runtime.registry import DeviceTable
+from runtime.devices import PlaceTable
 from schemas.reading import reading
 from schemas.reading_block import Fate, MessageRow
 from sinks.clickhouse.tables import tables
@@ -115,7 +115,7 @@ def _ledger(client: Any, *, table: str = "again", dies: Iterator[bool] | None = 
 def _backfill(client: Any, ledger: Ledger, table: str = "again") -> Backfill:
     return Backfill(
         scanner=Log(),  # type: ignore[arg-type]
-        devices=DeviceTable(),
+        devices=PlaceTable(),
         sink=ClickHouseSink(client),
         target=Target(client, table),
         ledger=ledger,

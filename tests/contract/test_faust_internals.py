@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.consumer.fetcher import Fetcher as KafkaFetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from faust import App, Schema
 from faust.app.base import App as BaseApp
@@ -22,8 +23,9 @@ from mode.threads import QueueServiceThread
 
 from processors.app import build
 from processors.chunks import Chunk, ChunkConsumer, ChunkTransport
+from processors.fetches import fetched_partitions
 from processors.settings import ProcessSettings
-from runtime.registry import DeviceTable
+from runtime.devices import PlaceTable
 from runtime.settings import KafkaSettings
 
 
@@ -43,7 +45,7 @@ def names(function):
 @pytest.fixture(name="app")
 def _app():
     """The processor's app, as it is before anything connects."""
-    return build(KafkaSettings(), ProcessSettings(), DeviceTable())
+    return build(KafkaSettings(), ProcessSettings(), PlaceTable())
 
 
 @pytest.mark.parametrize(("name", "pinned"), [("faust-streaming", "0.15.3"), ("aiokafka", "0.14.0")])
@@ -70,6 +72,13 @@ def test_kafka_is_told_to_gather():
     assert {"_fetch_min_bytes", "_fetch_max_wait_ms"} <= names(AIOKafkaConsumer.start)
     assert "FetchThread" in names(ChunkConsumer._new_consumer_thread)
     assert "_new_consumer_thread" in names(ThreadDelegateConsumer.__init__)
+
+
+def test_what_is_fetched_ahead_is_kept_by_partition():
+    """A consumer has a fetcher from its start on, and that keeps what Kafka answered until it is taken."""
+    assert {"_fetcher"} <= names(AIOKafkaConsumer.__init__) & names(AIOKafkaConsumer.start)
+    assert {"_records"} <= names(KafkaFetcher.__init__) & names(KafkaFetcher.fetched_records)
+    assert {"_fetcher", "_records"} <= names(fetched_partitions)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from processors import rebuild, refine
 from processors.dedupe import Allowance, Window
-from runtime.registry import DeviceTable
+from runtime.devices import PlaceTable
 from runtime.settings import KafkaSettings
 from schemas.reading_block import Span, decode
 from tests.support.raw import SOURCE, Raw, garbage, message, record
@@ -20,7 +20,7 @@ SECONDS = 8
 """Of the window: slices of two seconds."""
 MANY = 7
 """Messages that there are; the logs are longer, so they repeat."""
-DEVICES = DeviceTable()
+DEVICES = PlaceTable()
 
 Outcome = tuple[int, str, bytes]
 

@@ -10,7 +10,7 @@ from processors.normalise import NORMALISERS
 from processors.settings import ProcessSettings
 from producers.coap import server as coap
 from producers.http import server as http
-from runtime.registry import DeviceTable
+from runtime.devices import PlaceTable
 from runtime.settings import KafkaSettings
 from schemas.dead_letter import Reason
 from schemas.topics import DEAD_LETTERS, DEVICES, RAW_TOPICS, READINGS, TOPICS
@@ -36,7 +36,7 @@ def test_every_raw_topic_has_an_edge():
 
 def test_every_raw_topic_is_processed():
     """The processor reads each raw topic, in chunks."""
-    app = build(KafkaSettings(), ProcessSettings(), DeviceTable())
+    app = build(KafkaSettings(), ProcessSettings(), PlaceTable())
     (agent,) = app.agents.values()
 
     assert set(RAW_TOPICS.values()) == set(agent.channel.topics) == app.chunk_topics

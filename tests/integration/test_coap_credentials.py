@@ -14,7 +14,7 @@ from headrace.stack.pki import DEVICE, Pki, ensure_pki
 from producers.coap.server import Ports, serving
 from producers.metrics import Credential
 from producers.settings import CoapSettings, EdgeSettings
-from runtime.registry import DeviceTable
+from runtime.devices import DeviceTable
 from tests.support.coap import TOKEN, coap_client, device, request
 from tests.support.dtls import device as dtls_device
 from tests.support.fakes import MemoryOutbox

@@ -27,8 +27,8 @@ from producers.http.application import application
 from producers.http.server import serving
 from producers.limits import TenantLimits
 from producers.settings import EdgeSettings, HttpSettings
+from runtime.devices import DeviceTable
 from runtime.publisher import Undelivered
-from runtime.registry import DeviceTable
 from tests.support.edge import DEVICES, TOKEN, TOKENS, Edge, edge, fates
 from tests.support.fakes import MemoryOutbox, told
 from tests.support.issuer import AUDIENCES, GRAPH_ROLE, ISSUER, KeyServer, key_file, key_set, token

@@ -13,7 +13,7 @@ from producers.http import server
 from producers.http.application import application
 from producers.http.server import serving
 from producers.settings import EdgeSettings, HttpSettings
-from runtime.registry import DeviceTable
+from runtime.devices import DeviceTable
 from tests.support.edge import TOKEN, Edge, edge
 from tests.support.fakes import MemoryOutbox
 from tests.support.processes import until

@@ -21,7 +21,7 @@ from headrace.verify.run import run
 from headrace.verify.storage import Storage
 from processors.dedupe import Window
 from processors.refine import Source, blocks, refine
-from runtime.registry import DeviceTable
+from runtime.devices import PlaceTable
 from runtime.settings import KafkaSettings
 from runtime.topics import topic_ids
 from schemas.reading_block import Fate, MessageRow
@@ -70,7 +70,7 @@ class Line:
 
     def rows(self, first: int, last: int) -> list[MessageRow]:
         """As a processor: what becomes of the records at these offsets."""
-        return refine(self.log[first : last + 1], self.source, self.window, DeviceTable())
+        return refine(self.log[first : last + 1], self.source, self.window, PlaceTable())
 
     def emit(self, rows: Sequence[MessageRow]) -> None:
         """As a processor."""

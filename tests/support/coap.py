@@ -17,7 +17,7 @@ from aiocoap.numbers import types
 
 from headrace.stack.pki import Pki
 from producers.coap.remote import NOTHING, Proof
-from runtime.registry import DeviceTable
+from runtime.devices import DeviceTable
 from schemas.device import Device
 from schemas.raw_message import RawMessage
 

@@ -16,7 +16,7 @@ from producers.http.server import listening
 from producers.limits import TenantLimits
 from producers.outbox import Outbox
 from producers.settings import EdgeSettings, HttpSettings
-from runtime.registry import Devices, DeviceTable
+from runtime.devices import Devices, DeviceTable, PlaceTable
 from schemas.device import Device
 from schemas.raw_message import RawMessage
 from tests.support.raw import record
@@ -71,4 +71,4 @@ def fates(messages: Sequence[RawMessage]) -> list[str]:
     """What becomes of the messages behind the edge, in the order in which the log has them."""
     records = [record(offset, message) for offset, message in enumerate(messages)]
     source = Source(dialect=messages[0].dialect, topic="raw", topic_id="T", partition=0)
-    return [row.fate.value for row in refine(records, source, Window(seconds=3600), DeviceTable(DEVICES))]
+    return [row.fate.value for row in refine(records, source, Window(seconds=3600), PlaceTable(DEVICES))]

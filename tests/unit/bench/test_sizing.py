@@ -9,7 +9,7 @@ from tests.bench.sizing import Costs, need
 
 COSTS = Costs(edge=30e-6, processor=20e-6, sink=2e-6, clickhouse=6e-6)
 STORED = {cadence: {"readings": 15.0} for cadence in CADENCES}
-BYTES = Footprint(device=1000, identity=80, raw=100, block=2000, block_message=100, stored=STORED)
+BYTES = Footprint(device=500, place=200, identity=80, raw=100, block=2000, block_message=100, stored=STORED)
 
 
 @given(st.integers(1, 10**7), st.sampled_from(list(CADENCES)))

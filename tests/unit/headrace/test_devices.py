@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from headrace import devices
+from runtime.devices import DeviceTable
 from runtime.publisher import Undelivered
-from runtime.registry import DeviceTable
 from schemas.codec import decode
 from schemas.device import Device
 
@@ -20,7 +20,7 @@ class Topic:
     """The topic of devices: a publisher and a registry that share a memory."""
 
     def __init__(self) -> None:
-        self.table = DeviceTable()
+        self.devices: dict[Any, Any] = devices._Entries()
         self.written: list[str] = []
         self.fail = False
 
@@ -31,9 +31,9 @@ class Topic:
     async def __aexit__(self, *_: object) -> None:
         """As a publisher."""
 
-    def __enter__(self) -> DeviceTable:
+    def __enter__(self) -> Self:
         """As a registry."""
-        return self.table
+        return self
 
     def __exit__(self, *_: object) -> None:
         """As a registry."""
@@ -45,9 +45,9 @@ class Topic:
         tenant, _, device = key.decode().partition("/")
         self.written.append(f"{topic} {tenant}/{device}")
         if value is None:
-            self.table.remove(tenant, device)
+            self.devices.remove(tenant, device)
         else:
-            self.table.put(decode(Device, value))
+            self.devices.put(decode(Device, value))
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_apply_registers(topic: Topic, file: Path):
     told = run("apply", file)
     assert told.output.splitlines() == ["added     a/x", "added     a/y", "unchanged 0 of 2"]
     assert topic.written == ["devices a/x", "devices a/y"]
-    assert topic.table.by_token("t") is not None
+    assert DeviceTable(topic.devices.values()).by_token("t") is not None
 
 
 def test_apply_again_writes_nothing(topic: Topic, file: Path):
@@ -128,5 +128,5 @@ def test_remove_forgets(topic: Topic, file: Path):
     """A device that is removed has no credentials any more; one that is not there is an error."""
     run("apply", file)
     assert run("remove", "a", "x").output == "removed   a/x\n"
-    assert topic.table.by_token("t") is None
+    assert DeviceTable(topic.devices.values()).by_token("t") is None
     assert run("remove", "a", "x").exit_code == 1

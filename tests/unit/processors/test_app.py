@@ -5,13 +5,13 @@ import pytest
 from headrace.stack.pki import ensure_pki
 from processors.app import build
 from processors.settings import ProcessSettings
-from runtime.registry import DeviceTable
+from runtime.devices import PlaceTable
 from runtime.settings import KafkaSettings
 
 
 def test_a_failed_agent_ends_the_process():
     """The agent's supervisor does not start it again; and nothing is waited for at the end."""
-    conf = build(KafkaSettings(), ProcessSettings(), DeviceTable()).conf
+    conf = build(KafkaSettings(), ProcessSettings(), PlaceTable()).conf
 
     assert ("CrashingSupervisor", False) == (conf.agent_supervisor.__name__, conf.stream_wait_empty)
 
@@ -21,7 +21,7 @@ def test_every_broker_is_used():
     kafka = KafkaSettings(bootstrap="one:9092, [::1]:9093")
 
     assert ["kafka://one:9092", "kafka://[::1]:9093"] == [
-        str(url) for url in build(kafka, ProcessSettings(), DeviceTable()).conf.broker
+        str(url) for url in build(kafka, ProcessSettings(), PlaceTable()).conf.broker
     ]
 
 
@@ -34,7 +34,7 @@ def test_faust_proves_the_same_identity(protocol, mechanism):
     kafka = KafkaSettings(
         security_protocol=protocol, sasl_mechanism=mechanism, sasl_username="me", sasl_password="secret"
     )
-    credentials = build(kafka, ProcessSettings(), DeviceTable()).conf.broker_credentials
+    credentials = build(kafka, ProcessSettings(), PlaceTable()).conf.broker_credentials
 
     assert (protocol, mechanism, "me", "secret") == (
         credentials.protocol.value,
@@ -48,7 +48,7 @@ def test_faust_checks_the_brokers_certificate(tmp_path):
     """With TLS, a broker has to show a certificate of the authority that the settings name, for its own name."""
     pki = ensure_pki(tmp_path)
     kafka = KafkaSettings(security_protocol="SSL", ca_location=str(pki.authority))
-    context = build(kafka, ProcessSettings(), DeviceTable()).conf.broker_credentials.context
+    context = build(kafka, ProcessSettings(), PlaceTable()).conf.broker_credentials.context
 
     assert (True, ssl.CERT_REQUIRED, 1) == (
         context.check_hostname,

@@ -6,7 +6,7 @@ from faust.types import TP
 
 from processors.app import build
 from processors.settings import ProcessSettings
-from runtime.registry import DeviceTable
+from runtime.devices import PlaceTable
 from runtime.settings import KafkaSettings
 
 HERE, THERE = TP("raw-graph", 0), TP("raw-graph", 1)
@@ -65,7 +65,7 @@ def _thread():
 @pytest.fixture(name="consumer")
 async def _consumer(thread):
     """The consumer of a processor that owns two partitions in generation 1."""
-    app = build(KafkaSettings(), ProcessSettings(chunk_messages=10), DeviceTable())
+    app = build(KafkaSettings(), ProcessSettings(chunk_messages=10), PlaceTable())
     app.consumer_generation_id = 1
     consumer = app.consumer
     # The real one would run in an event loop of its own.

@@ -143,3 +143,12 @@ def test_a_window_that_is_gone_does_not_count():
     del windows[0]
 
     assert 0 == allowance.enforce()
+
+
+def test_what_is_condemned_is_counted():
+    """Offsets that stay dead letters are counted over all windows."""
+    allowance, windows = allowed(20, 1, 1)
+    windows[0].condemned.update({1, 2})
+    windows[1].condemned.add(3)
+
+    assert 3 == allowance.condemned

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from faust.types import TP
+from prometheus_client import REGISTRY
 
 from processors.dedupe import Window
 from processors.limit import DeadLetterLimit
@@ -115,6 +116,21 @@ async def test_windows_are_rebuilt_on_assignment(partitions, rebuilds):
     await until(lambda: len(rebuilds.asked) == 2)
 
     assert {(3, 100), (4, 100)} == set(rebuilds.asked)
+
+
+async def test_what_is_ours_is_shown_and_nothing_else(partitions, offsets):
+    """A partition that another processor has now is no longer among those whose windows are counted here."""
+    await assigned(partitions, offsets, 1, HERE)
+    before = remembered(HERE)
+    await assigned(partitions, offsets, 2, THERE)
+
+    assert (0, None, 0) == (before, remembered(HERE), remembered(THERE))
+
+
+def remembered(tp):
+    """How many identities of a partition are shown; None where it is not."""
+    labels = {"dialect": "thingsboard", "partition": str(tp.partition)}
+    return REGISTRY.get_sample_value("headrace_process_remembered_identities", labels)
 
 
 async def test_a_partition_goes_on_at_its_committed_offset(partitions, offsets):

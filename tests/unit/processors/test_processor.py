@@ -6,14 +6,14 @@ from processors import processor as processing
 from processors.processor import Processor, TopicReplaced
 from processors.progress import Progress
 from processors.settings import ProcessSettings
-from runtime.registry import DeviceTable
+from runtime.devices import PlaceTable
 from runtime.settings import KafkaSettings
 
 
 @pytest.fixture(name="processor")
 def _processor(monkeypatch):
     """A processor that began with topic 1 and may find another one."""
-    made = Processor(KafkaSettings(), ProcessSettings(), DeviceTable(), None, Progress(time.monotonic))
+    made = Processor(KafkaSettings(), ProcessSettings(), PlaceTable(), None, Progress(time.monotonic))
     made._topic_ids = {"raw-graph": "1", "raw-thingsboard": "2"}
     found = dict(made._topic_ids)
     monkeypatch.setattr(processing, "topic_ids", lambda *_: found)

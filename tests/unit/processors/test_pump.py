@@ -105,14 +105,16 @@ async def test_only_so_many_chunks_are_on_their_way():
     """Memory is bounded: with nothing acknowledged, the next chunk waits."""
     stream = FakeStream(10)
     refinery = FakeRefinery([asyncio.get_running_loop().create_future() for _ in range(10)])
-    task = asyncio.create_task(pumping(refinery, [], in_flight=2).run(stream))
+    pump = pumping(refinery, [], in_flight=2)
+    task = asyncio.create_task(pump.run(stream))
     for _ in range(50):
         await asyncio.sleep(0)
+    outstanding = pump.outstanding
     task.cancel()
     await asyncio.wait([task])
 
     # One is waited for, two are queued, one waits for a place in the queue.
-    assert [0, 1, 2, 3] == refinery.taken
+    assert ([0, 1, 2, 3], 4) == (refinery.taken, outstanding)
 
 
 async def test_a_failed_delivery_fails_the_agent(processed):

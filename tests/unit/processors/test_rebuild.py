@@ -8,7 +8,7 @@ from processors import rebuild as rebuilding
 from processors.dedupe import Allowance
 from processors.rebuild import Abandoned, RebuildFailed, rebuild
 from processors.refine import refine
-from runtime.registry import DeviceTable
+from runtime.devices import PlaceTable
 from runtime.settings import KafkaSettings
 from schemas import reading_block
 from schemas.reading_block import Fate, MessageRow, Span
@@ -116,7 +116,7 @@ def test_a_record_that_is_done_again_does_not_meet_itself():
     )
     window = remembered(Block([row(99)]), Block([done]), before=100)
 
-    assert [Fate.STORED] == [each.fate for each in refine([again], SOURCE, window, DeviceTable())]
+    assert [Fate.STORED] == [each.fate for each in refine([again], SOURCE, window, PlaceTable())]
 
 
 def test_a_dead_letter_that_is_done_again_makes_no_duplicate_of_its_repeat():
@@ -127,7 +127,7 @@ def test_a_dead_letter_that_is_done_again_makes_no_duplicate_of_its_repeat():
     body = message(message_id="cured")
     window = remembered(Block([row(99)]), Block([row(100, fate=Fate.DEAD_LETTER)]), before=100)
     fates = [
-        each.fate for each in refine([record(100, body), record(101, body)], SOURCE, window, DeviceTable())
+        each.fate for each in refine([record(100, body), record(101, body)], SOURCE, window, PlaceTable())
     ]
 
     assert [Fate.STORED, Fate.STORED] == fates

@@ -5,7 +5,7 @@ import pytest
 from processors import refine as refining
 from processors.dedupe import Window
 from processors.refine import LONGEST_ERROR, blocks, dead_letter, refine
-from runtime.registry import DeviceTable
+from runtime.devices import PlaceTable
 from schemas import codec, reading_block
 from schemas.dead_letter import DeadLetter, Reason
 from schemas.device import Device
@@ -13,7 +13,7 @@ from schemas.reading_block import Fate, MessageRow
 from schemas.topics import MAX_RAW_BYTES, TOPICS
 from tests.support.raw import LOGGED_AT, SOURCE, Raw, garbage, message, record
 
-DEVICES = DeviceTable([Device(tenant="acme", device="boiler-7", place="hall 2", labels={"floor": "2"})])
+DEVICES = PlaceTable([Device(tenant="acme", device="boiler-7", place="hall 2", labels={"floor": "2"})])
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 

@@ -13,8 +13,8 @@ from processors.partitions import Partitions
 from processors.progress import Progress
 from processors.refine import Source
 from processors.refinery import Refinery
+from runtime.devices import PlaceTable
 from runtime.publisher import Broken, Overloaded
-from runtime.registry import DeviceTable
 from schemas import codec, reading_block
 from schemas.dead_letter import DeadLetter
 from schemas.reading_block import Span
@@ -154,7 +154,7 @@ def _progress():
 @pytest.fixture(name="refinery")
 def _refinery(offsets, log, partitions, progress):
     """A refinery whose windows begin empty."""
-    return Refinery(offsets, partitions, log, DeviceTable(), allowance=Allowance(1 << 20), progress=progress)
+    return Refinery(offsets, partitions, log, PlaceTable(), allowance=Allowance(1 << 20), progress=progress)
 
 
 async def test_a_chunk_becomes_a_block(refinery, log):

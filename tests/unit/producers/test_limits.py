@@ -4,7 +4,9 @@ import pytest
 from pydantic import ValidationError
 
 from producers.limits import REMEMBERED, Limits, TenantLimits
+from producers.metrics import BUCKETS_DISPLACED
 from producers.settings import EdgeSettings
+from tests.support.counts import counts
 
 
 class Clock:
@@ -89,10 +91,11 @@ def test_a_batch_larger_than_the_limit_passes_once():
 def test_memory_is_bounded():
     """However many devices there are, no more buckets than stated are kept."""
     limits = Limits({"*": TenantLimits(device="1:1")}, monotonic=Clock())
+    displaced = counts(BUCKETS_DISPLACED)
     for number in range(REMEMBERED + 10):
         limits.take("acme", str(number))
 
-    assert len(limits._buckets) == REMEMBERED
+    assert (len(limits), displaced()) == (REMEMBERED, {(): 10})
 
 
 def test_several_devices_are_admitted_together():

@@ -5,8 +5,10 @@ from contextlib import closing
 import pytest
 from prometheus_client import Counter
 
+from runtime import health as healthy
 from runtime.health import health
 from runtime.settings import HealthSettings
+from tests.support.counts import counts
 
 BREWED = Counter("headrace_test_cups_brewed", "A counter of the test's own.")
 
@@ -82,3 +84,31 @@ def test_the_port_is_free_afterwards(settings):
 
     with pytest.raises(ConnectionRefusedError):
         ask(settings, "/ready")
+
+
+def test_a_connection_too_many_is_closed(settings, monkeypatch):
+    """Whoever asks beyond the bound gets no thread, and is counted; who asked before is still answered."""
+    monkeypatch.setattr(healthy, "MOST", 1)
+    refused = counts(healthy.REFUSED)
+    with (
+        health(settings, ready=str),
+        closing(http.client.HTTPConnection(settings.host, settings.port)) as one,
+    ):
+        one.request("GET", "/ready")
+        one.getresponse().read()
+        with pytest.raises((ConnectionError, http.client.BadStatusLine)):
+            ask(settings, "/ready")
+        one.request("GET", "/metrics")
+
+        assert b"headrace_health_connections 1.0" in one.getresponse().read()
+    assert refused() == {(): 1}
+
+
+def test_a_connection_that_says_nothing_is_closed(settings, monkeypatch):
+    """Silence costs a thread for a while only."""
+    monkeypatch.setattr(healthy, "PATIENCE", 0.05)
+    with (
+        health(settings, ready=str),
+        socket.create_connection((settings.host, settings.port), timeout=10) as one,
+    ):
+        assert one.recv(1) == b""

@@ -2,8 +2,10 @@ import asyncio
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from prometheus_client import REGISTRY
 
-from runtime.publisher import Overloaded, Publisher, TooLarge, Undelivered
+from runtime.publisher import REFUSED, Overloaded, Publisher, TooLarge, Undelivered
+from tests.support.counts import counts
 
 
 @pytest.fixture(name="read")
@@ -74,6 +76,7 @@ async def test_a_record_that_nobody_acknowledges_is_undelivered(nowhere):
 
 async def test_a_full_queue_refuses_the_next_record(nowhere):
     """Memory is bounded: what does not fit is refused at once, and trying again may help."""
+    counted = counts(REFUSED)
     async with Publisher(nowhere, delivery_timeout=0.5, max_queued_bytes=4096) as publisher:
         waiting = [publisher.send("raw-graph", bytes(2000)) for _ in range(2)]
         with pytest.raises(Overloaded) as refused:
@@ -81,7 +84,18 @@ async def test_a_full_queue_refuses_the_next_record(nowhere):
         await asyncio.wait(waiting)
 
     assert refused.value.retriable
+    assert counted() == {(): 1}
     assert all(isinstance(future.exception(), Undelivered) for future in waiting)
+
+
+async def test_what_waits_is_shown(nowhere):
+    """The records that Kafka has not acknowledged are counted when somebody asks, and no more once they are settled."""
+    async with Publisher(nowhere, delivery_timeout=0.5) as publisher:
+        waiting = [publisher.send("raw-graph", b"value") for _ in range(3)]
+        before = REGISTRY.get_sample_value("headrace_publisher_queued_records")
+        await asyncio.wait(waiting)
+
+    assert (3, 0) == (before, REGISTRY.get_sample_value("headrace_publisher_queued_records"))
 
 
 async def test_cancelling_takes_nothing_back(kafka, read):

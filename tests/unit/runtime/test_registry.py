@@ -2,177 +2,19 @@ import threading
 from hashlib import sha256
 
 import pytest
+from confluent_kafka import Consumer
 
-from runtime.registry import DeviceTable, Registry
+from runtime import registry as module
+from runtime.devices import DeviceTable
+from runtime.registry import Registry
 from schemas.codec import encode
 from schemas.device import Device
 from schemas.topics import DEVICES, key
 
-CERTIFICATE = b"the DER of a certificate"
 
-
-def boiler(**changes: object) -> Device:
-    """The device of these tests, with what is different about it."""
-    fields = {
-        "tenant": "acme",
-        "device": "boiler-7",
-        "token_sha256s": [sha256(b"s3cret").hexdigest()],
-        "certificate_sha256s": [sha256(CERTIFICATE).hexdigest()],
-        "components": [],
-    }
-    return Device(**fields | changes)
-
-
-def test_a_device_is_found_by_everything_it_is_known_by():
-    """Id, token and certificate lead to the same device."""
-    table = DeviceTable([boiler()])
-
-    assert [boiler()] * 3 == [
-        table.by_id("acme", "boiler-7"),
-        table.by_token("s3cret"),
-        table.by_certificate(CERTIFICATE),
-    ]
-
-
-def test_nobody_is_found_by_what_nobody_has():
-    """A stranger's id, token and certificate lead nowhere."""
-    table = DeviceTable([boiler()])
-
-    assert [None] * 4 == [
-        table.by_id("umbrella", "boiler-7"),
-        table.by_id("acme", "boiler-8"),
-        table.by_token(sha256(b"s3cret").hexdigest()),
-        table.by_certificate(b"s3cret"),
-    ]
-
-
-def test_a_certificates_fingerprint_is_no_token():
-    """Who knows the hash of a certificate cannot present its bytes as a token."""
-    table = DeviceTable([boiler(token_sha256s=[])])
-
-    assert table.by_token(CERTIFICATE.decode()) is None
-
-
-def test_a_disabled_device_is_not_found():
-    """A device that was disabled has no valid credential, and its messages come from nobody."""
-    table = DeviceTable([boiler(enabled=False)])
-
-    assert [None] * 3 == [
-        table.by_id("acme", "boiler-7"),
-        table.by_token("s3cret"),
-        table.by_certificate(CERTIFICATE),
-    ]
-
-
-def test_a_newer_entry_replaces_the_older():
-    """The last entry of a device is all that is known about it."""
-    table = DeviceTable([boiler(place="cellar"), boiler(place="roof")])
-
-    assert (1, "roof") == (len(table), table.by_token("s3cret").place)
-
-
-def test_a_device_is_known_while_its_entry_is_replaced():
-    """At no step of a change is a device unknown by what it keeps: those who look run in another thread."""
-    table, seen = DeviceTable([boiler()]), []
-
-    class Watched(dict):
-        """Looks for the device after each step."""
-
-        def __setitem__(self, *item) -> None:
-            """Add, then look."""
-            super().__setitem__(*item)
-            look()
-
-        def __delitem__(self, name) -> None:
-            """Take out, then look."""
-            super().__delitem__(name)
-            look()
-
-        def pop(self, *arguments):
-            """Take out, then look."""
-            found = super().pop(*arguments)
-            look()
-            return found
-
-    def look() -> None:
-        seen.append((table.by_id("acme", "boiler-7"), table.by_token("s3cret")))
-
-    table._by_id, table._by_credential = Watched(table._by_id), Watched(table._by_credential)
-    table.put(boiler(place="roof", certificate_sha256s=[]))
-
-    assert table.by_certificate(CERTIFICATE) is None
-    assert len(seen) > 2
-    assert None not in [device for pair in seen for device in pair]
-
-
-def test_the_same_entry_again_changes_nothing():
-    """An entry that is put again leaves its device with all of its credentials."""
-    device = boiler()
-    table = DeviceTable([device, device])
-
-    assert [device] * 2 == [table.by_token("s3cret"), table.by_certificate(CERTIFICATE)]
-
-
-def test_a_credential_that_was_taken_away_is_forgotten():
-    """An entry without the former token ends that token."""
-    table = DeviceTable([boiler(), boiler(token_sha256s=[])])
-
-    assert table.by_token("s3cret") is None
-
-
-def test_a_removed_device_is_forgotten():
-    """Nothing leads to a device that was removed."""
-    table = DeviceTable([boiler()])
-
-    table.remove("acme", "boiler-7")
-
-    assert (0, None, None) == (len(table), table.by_id("acme", "boiler-7"), table.by_token("s3cret"))
-
-
-def test_place_and_labels_are_those_of_the_device_as_it_is_now():
-    """What readings carry of a device follows each of its entries; of one that is disabled or gone it is nothing."""
-    table, seen = DeviceTable([boiler(place="roof", labels={"b": "2", "a": "1"})]), []
-    seen.append(table.known("acme", "boiler-7"))
-    for change in ({"place": "cellar"}, {"enabled": False}, {"place": "attic"}):
-        table.put(boiler(**change))
-        seen.append(table.known("acme", "boiler-7"))
-    table.remove("acme", "boiler-7")
-    seen += [table.known("acme", "boiler-7"), table.known("umbrella", "boiler-7")]
-
-    nothing = ("", "{}")
-    assert [
-        ("roof", '{"a":"1","b":"2"}'),
-        ("cellar", "{}"),
-        nothing,
-        ("attic", "{}"),
-        nothing,
-        nothing,
-    ] == seen
-
-
-def test_removing_a_stranger_changes_nothing():
-    """A device that was never known can be removed."""
-    table = DeviceTable([boiler()])
-
-    table.remove("acme", "boiler-8")
-
-    assert 1 == len(table)
-
-
-def test_a_credential_belongs_to_the_device_that_named_it_last():
-    """A token moves when another device is given it."""
-    table = DeviceTable([boiler(), boiler(device="boiler-8")])
-
-    assert "boiler-8" == table.by_token("s3cret").device
-
-
-def test_a_credential_that_moved_stays_when_its_former_device_goes():
-    """Removing a device does not end a token that is no longer its own."""
-    table = DeviceTable([boiler(), boiler(device="boiler-8")])
-
-    table.remove("acme", "boiler-7")
-
-    assert "boiler-8" == table.by_token("s3cret").device
+def boiler() -> Device:
+    """The device of these tests."""
+    return Device(tenant="acme", device="boiler-7", token_sha256s=[sha256(b"s3cret").hexdigest()])
 
 
 @pytest.fixture(name="registered")
@@ -187,11 +29,11 @@ def _registered(broker):
     return register
 
 
-class WatchedRegistry(Registry):
+class WatchedTable(DeviceTable):
     """Says when an entry was put into it."""
 
-    def __init__(self, kafka) -> None:
-        super().__init__(kafka)
+    def __init__(self) -> None:
+        super().__init__()
         self.changed = threading.Event()
 
     def put(self, device):
@@ -204,40 +46,60 @@ def test_the_whole_topic_is_known_at_once(kafka, registered):
     """The registry is entered when every entry on the topic was read."""
     registered(encode(boiler()))
 
-    with Registry(kafka) as devices:
-        assert boiler() == devices.by_token("s3cret")
+    with Registry(kafka, DeviceTable()) as registry:
+        assert "boiler-7" == registry.devices.by_token("s3cret").device
+
+
+def test_little_is_fetched_ahead(nowhere, monkeypatch):
+    """However many entries the topic has, few of them wait in memory to be taken."""
+    asked = []
+    monkeypatch.setattr(module, "Consumer", lambda options: asked.append(options) or Consumer(options))
+    monkeypatch.setattr(module, "_assign_all", refuse)
+
+    with (
+        pytest.raises(RuntimeError, match="cannot read the device registry"),
+        Registry(nowhere, DeviceTable()),
+    ):
+        pass
+
+    assert asked[0]["queued.max.messages.kbytes"] << 10 == module.QUEUED_BYTES
+
+
+def refuse(_):
+    """Kafka as it is when it is away."""
+    raise RuntimeError("away")
 
 
 def test_a_tombstone_removes_its_device(kafka, registered):
     """A null value under a device's key removes what was known."""
     registered(encode(boiler()), None)
 
-    with Registry(kafka) as devices:
-        assert 0 == len(devices)
+    with Registry(kafka, DeviceTable()) as registry:
+        assert 0 == len(registry.devices)
 
 
 def test_an_entry_that_cannot_be_read_is_skipped(kafka, registered):
     """One bad entry does not keep the others from speaking."""
     registered(b"no device", encode(boiler()))
 
-    with Registry(kafka) as devices:
-        assert boiler() == devices.by_token("s3cret")
+    with Registry(kafka, DeviceTable()) as registry:
+        assert "boiler-7" == registry.devices.by_token("s3cret").device
 
 
 def test_a_running_registry_hears_of_changes(kafka, registered):
     """An entry that is written later is known a moment later."""
     registered(None)
 
-    with WatchedRegistry(kafka) as devices:
+    with Registry(kafka, WatchedTable()) as registry:
         registered(encode(boiler()))
 
-        assert devices.changed.wait(10)
-        assert boiler() == devices.by_token("s3cret")
+        assert registry.devices.changed.wait(10)
+        assert "boiler-7" == registry.devices.by_token("s3cret").device
 
 
 def test_a_healthy_registry_has_no_trouble(kafka, registered):
     """The probe hears nothing as long as the topic is followed."""
     registered(None)
 
-    with Registry(kafka) as devices:
-        assert "" == devices.trouble
+    with Registry(kafka, DeviceTable()) as registry:
+        assert "" == registry.trouble

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from schemas.codec import MARKER, Undecodable, _fingerprint, decode, encode, encode_all
 from schemas.dead_letter import DeadLetter
 from schemas.device import Device
+from tests.support.raw import message
 from tests.support.records import INT64, RAW_MESSAGES, TEXT
 
 DEVICES = st.builds(
@@ -59,6 +60,12 @@ def test_records_are_encoded_together_as_each_alone(records, tenants_differ):
     assert records == [
         decode(type(record), data) for record, data in zip(records, encode_all(records), strict=True)
     ]
+
+
+def test_equal_records_are_as_many_as_they_were():
+    """Records that have everything in common end like others do."""
+    same = message()
+    assert encode_all([same, same]) == [encode(same)] * 2
 
 
 def test_bytes_begin_with_the_single_object_header():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.reading_block import Span
 from sinks.clickhouse.tables import tables
-from sinks.partition import Partition
+from sinks.partition import BLOCK_BYTES, Partition
 from sinks.progress import Pending, Progress
 from sinks.sink import Batch
 from tests.support.blocks import origins, run, span
@@ -120,6 +120,14 @@ def test_what_is_done_is_forgotten():
     partition.done(batch, after)
 
     assert (partition.rows, partition.bytes) == (5, run(2, 6).get_total_buffer_size())
+
+
+def test_a_small_block_takes_more_than_its_columns():
+    """What is held counts what each block takes however small it is; what fills a batch does not."""
+    partition = _partition()
+    _add(partition, (0, 0), (1, 1))
+
+    assert partition.held == partition.bytes + 2 * BLOCK_BYTES
 
 
 def test_the_rest_of_a_batch_ages_anew():

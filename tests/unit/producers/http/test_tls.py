@@ -24,7 +24,7 @@ from producers.http.tls import ServerCertificate
 from producers.metrics import Credential
 from producers.renewal import Renewal
 from producers.settings import EdgeSettings, HttpSettings
-from runtime.registry import DeviceTable
+from runtime.devices import DeviceTable
 from tests.support.edge import DEVICES, TOKENS
 from tests.support.fakes import MemoryOutbox
 from tests.support.renewals import install

@@ -202,7 +202,7 @@ async def test_memory_is_bounded(keys: KeySet, monkeypatch: pytest.MonkeyPatch):
     texts = [token(jti=str(number)) for number in range(5)]
     for text in texts:
         await verifier.tenant(text, "graph")
-    assert REMEMBERED > len(verifier._grants) == 3
+    assert REMEMBERED > len(verifier) == 3
     assert not [text for text in texts if text in repr(vars(verifier))]
 
 
