@@ -47,9 +47,11 @@ def _members(command: str, count: int, settings: Mapping[str, str]) -> Iterator[
     with contextlib.ExitStack() as stack:
         members = []
         for port in free_ports(count):
-            own = {"HEADRACE_HEALTH__PORT": str(port), "HEADRACE_LOG__LEVEL": "warning"}
+            own = {"HEADRACE_HEALTH__PORT": str(port), "HEADRACE_LOG__LEVEL": "error"}
             process = subprocess.Popen(
-                [sys.executable, "-m", "headrace", command], env={**os.environ, **settings, **own}
+                [sys.executable, "-m", "headrace", command],
+                env={**os.environ, **settings, **own},
+                stdout=subprocess.DEVNULL,
             )
             stack.enter_context(process)
             stack.callback(process.kill)
