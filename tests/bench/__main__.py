@@ -22,6 +22,7 @@ LINES: Mapping[str, str] = {
     "process": "tests.bench.line_process",
     "sink": "tests.bench.line_sink",
     "whole": "tests.bench.line_whole",
+    "growth": "tests.bench.line_growth",
 }
 """Each line, and the module whose `results(rounds, said)` plays it."""
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 
 from confluent_kafka import Producer
@@ -16,6 +16,7 @@ from schemas.device import Device
 from schemas.topics import DEVICES, key
 from tests.bench.fleet import TENANTS, access_token, bearer
 from tests.bench.line import LOAD, Clock, Figure
+from tests.bench.rebuild import QUEUE
 from tests.support.broker import broker
 from tests.support.processes import free_ports
 
@@ -24,23 +25,26 @@ TOKEN = bearer(TENANT)
 WARM, SECONDS = 0.5, 2.0
 """How long a server is loaded before it is measured, and while."""
 
-START = 30.0
+START = 60.0
 
 
 @contextlib.contextmanager
 def kafka(devices: Sequence[str]) -> Iterator[str]:
-    """The address of a broker that knows these devices."""
+    """The address of a broker that knows these devices: some thousand, since it keeps five megabytes."""
     with broker(DEVICES) as started:
-        producer = Producer({"bootstrap.servers": started.kafka.bootstrap})
-        for name in devices:
-            known = Device(
-                tenant=TENANT,
-                device=name,
-                token_sha256s=[sha256(access_token(name).encode()).hexdigest()],
-            )
-            producer.produce(DEVICES, encode(known), key(TENANT, name))
-        assert producer.flush(START) == 0
+        register(started.kafka.bootstrap, devices)
         yield started.kafka.bootstrap
+
+
+def register(bootstrap: str, devices: Iterable[str]) -> None:
+    """Have a broker know these devices, each by its token and by the tenant's."""
+    producer = Producer({"bootstrap.servers": bootstrap, **QUEUE})
+    for name in devices:
+        known = Device(
+            tenant=TENANT, device=name, token_sha256s=[sha256(access_token(name).encode()).hexdigest()]
+        )
+        producer.produce(DEVICES, encode(known), key(TENANT, name))
+    assert producer.flush(START) == 0
 
 
 @contextlib.contextmanager

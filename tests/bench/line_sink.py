@@ -189,14 +189,15 @@ def _fill(bootstrap: str, file: Path) -> None:
     producer = Producer({"bootstrap.servers": bootstrap, **options})
     log: list[list[Record]] = []
     for partition in range(PARTITIONS):
-        log.append(list(_records(ids[TOPIC], partition)))
+        log.append(list(records(ids[TOPIC], partition)))
         for _, span, data in log[-1]:
             producer.produce(READINGS, data, partition=partition, headers=span.headers(), timestamp=span.time)
         assert producer.flush(60) == 0
     file.write_bytes(pickle.dumps(log))
 
 
-def _records(topic_id: str, partition: int) -> Iterator[Record]:
+def records(topic_id: str, partition: int) -> Iterator[Record]:
+    """Of one partition."""
     chance, now = random.Random(partition), time.time_ns() // 1_000_000
     for number in range(BATCHES * BATCH):
         first = number * MESSAGES
