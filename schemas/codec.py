@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import resources
-from itertools import repeat
 from operator import call
 from typing import Any, TypeVar
 
@@ -51,10 +50,10 @@ def encode_all(records: Sequence[R]) -> list[bytes]:
     _, header = _newest(type(records[0]))
     columns = zip(*map(msgspec.structs.astuple, records), strict=True)
     fields = [
-        repeat(write(values[0])) if values.count(values[0]) == len(values) else map(write, values)
+        [write(values[0])] * len(values) if values.count(values[0]) == len(values) else map(write, values)
         for write, values in zip(writers, columns, strict=True)
     ]
-    return list(map(b"".join, zip(repeat(header), *fields)))
+    return list(map(b"".join, zip([header] * len(records), *fields, strict=True)))
 
 
 def decode(record: type[R], data: bytes) -> R:
