@@ -92,6 +92,11 @@ def _writers(record: type[Record]) -> Sequence[Callable[[Any], bytes]] | None:
     return [PLAIN[name] for name in types] if in_order and PLAIN.keys() >= set(types) else None
 
 
+def header(record: type[Record]) -> bytes:
+    """What the bytes of a record begin with that its newest schema wrote."""
+    return _newest(record)[1]
+
+
 @cache
 def _newest(record: type[Record]) -> tuple[Any, bytes]:
     schema = _versions(record)[-1]
