@@ -7,7 +7,7 @@ from typing import Protocol
 from runtime.faults import Moment, reached
 from runtime.publisher import Publisher, PublishError
 from schemas.codec import encode_all
-from schemas.raw_message import IDENTITY_HEADER, RawMessage
+from schemas.raw_message import IDENTITY_HEADER, RawMessage, write
 from schemas.topics import RAW_TOPICS, key
 
 
@@ -33,9 +33,10 @@ class KafkaOutbox:
         """See `Outbox.put`."""
         reached(Moment.EDGE_RECEIVED)
         kept = list(messages)
+        values = encode_all(kept) if len(kept) > 1 else map(write, kept)
         under_way = _UnderWay(self._publisher.future(), len(kept))
         delivered = self._publisher.telling(under_way.settled)
-        for message, value in zip(kept, encode_all(kept), strict=True):
+        for message, value in zip(kept, values, strict=True):
             try:
                 self._publisher.post(
                     RAW_TOPICS[message.dialect],

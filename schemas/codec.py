@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import resources
+from itertools import repeat
 from operator import call
 from typing import Any, TypeVar
 
@@ -50,10 +51,12 @@ def encode_all(records: Sequence[R]) -> list[bytes]:
     _, header = _newest(type(records[0]))
     columns = zip(*map(msgspec.structs.astuple, records), strict=True)
     fields = [
-        [write(values[0])] * len(values) if values.count(values[0]) == len(values) else map(write, values)
+        repeat(write(values[0]), len(values))
+        if values.count(values[0]) == len(values)
+        else map(write, values)
         for write, values in zip(writers, columns, strict=True)
     ]
-    return list(map(b"".join, zip([header] * len(records), *fields, strict=True)))
+    return list(map(b"".join, zip(repeat(header, len(records)), *fields, strict=True)))
 
 
 def decode(record: type[R], data: bytes) -> R:
@@ -87,6 +90,11 @@ def _writers(record: type[Record]) -> Sequence[Callable[[Any], bytes]] | None:
     types = [json.dumps(field["type"], sort_keys=True) for field in fields]
     in_order = tuple(field["name"] for field in fields) == record.__struct_fields__
     return [PLAIN[name] for name in types] if in_order and PLAIN.keys() >= set(types) else None
+
+
+def header(record: type[Record]) -> bytes:
+    """What the bytes of a record begin with that its newest schema wrote."""
+    return _newest(record)[1]
 
 
 @cache

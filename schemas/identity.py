@@ -18,7 +18,7 @@ def identity(tenant: str, dialect: str, device: str, message_id: str) -> bytes:
     # Written out, and what is the same for most is hashed once: this is done for every message.
     hashed = _whose(tenant, dialect).copy()
     c, d = device.encode(), message_id.encode()
-    hashed.update(b"%b%b%b%b" % (_length(c), c, _length(d), d))
+    hashed.update(b"%b%b%b%b" % (len(c).to_bytes(4, "big"), c, len(d).to_bytes(4, "big"), d))
     return hashed.digest()
 
 

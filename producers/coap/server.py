@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +116,7 @@ def main() -> None:
     runtime_log.configure(LogSettings())
     settings, edge, kafka = CoapSettings(), EdgeSettings(), KafkaSettings()
     with Registry(kafka) as devices:
+        gc.freeze()  # what is loaded stays: no look for reference cycles goes through every device
         uvloop.run(_run(devices, settings, edge, kafka))
 
 

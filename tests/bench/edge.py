@@ -15,7 +15,7 @@ from schemas.codec import encode
 from schemas.device import Device
 from schemas.topics import DEVICES, key
 from tests.bench.fleet import TENANTS, access_token, bearer
-from tests.bench.line import Clock, Figure
+from tests.bench.line import LOAD, Clock, Figure
 from tests.support.broker import broker
 from tests.support.processes import free_ports
 
@@ -117,5 +117,6 @@ def under_load(load: Callable[[float], int], pid: int, *, each: int = 1) -> Figu
 
     """
     load(WARM)
-    clock = Clock(pid)
-    return clock.figure(load(SECONDS) * each)
+    clock, sender = Clock(pid), Clock()
+    work = load(SECONDS) * each
+    return clock.figure(work, **{LOAD: sender.cpu})

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 OURS = "headrace"
+LOAD = "load"
+"""Who sends, among what stands beside a figure."""
 
 _PR_SET_PDEATHSIG = 1
 """Of Linux's prctl.h."""
@@ -57,6 +59,16 @@ class Result(msgspec.Struct, frozen=True):
         """The median of what ours did against it, round by round: what slows a round down slows both."""
         pairs = zip(self.figures[OURS], self.figures[candidate], strict=True)
         return statistics.median(ours.rate / other.rate for ours, other in pairs)
+
+    def busy(self, candidate: str) -> float:
+        """Which part of the time that it took the sender was at work; the rest it waited for the candidate."""
+        return statistics.median(
+            figure.beside.get(LOAD, 0.0) / figure.wall for figure in self.figures[candidate]
+        )
+
+    def pace(self, candidate: str) -> float:
+        """Units a second by the clock on the wall."""
+        return statistics.median(figure.work / figure.wall for figure in self.figures[candidate])
 
     def missed(self) -> list[str]:
         """What was asked and is not reached: a sentence for each."""
@@ -175,3 +187,10 @@ def show(result: Result, console: Console) -> None:
             (f"{asked:,.0f}" if ours else f"{asked:g} x") if asked else "",
         )
     console.print(table)
+    told = [
+        f"{busy:.0%} of the time at {result.pace(name):,.0f} {result.unit} a second beside {name}"
+        for name in result.figures
+        if (busy := result.busy(name))
+    ]
+    if told:
+        console.print(f"The sender was at work, and waited for the rest: {', '.join(told)}.\n")

@@ -22,28 +22,39 @@ _UTF8_STRING, _TELETEX_STRING, _BIT_STRING, _SEQUENCE = 0x0C, 0x14, 0x03, 0x30
 _ECDSA_WITH_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
 
 
+def connection(pki: Pki | None = None, key: tuple[str, bytes] | None = None) -> SSL.Connection:
+    """A device's side of an association, by certificate, by a name and its key, or by nothing; nothing was said yet."""
+    context = SSL.Context(SSL.DTLS_CLIENT_METHOD)
+    context.set_options(SSL.OP_NO_QUERY_MTU)
+    if key is not None:
+        _use_key(context, *key)
+    if pki is not None:
+        context.use_certificate_chain_file(str(pki.certificate("device")))
+        context.use_privatekey_file(str(pki.private_key("device")))
+    made = SSL.Connection(context, None)
+    made.set_ciphertext_mtu(1280)
+    made.set_connect_state()
+    return made
+
+
+def output(from_connection: SSL.Connection) -> list[bytes]:
+    """The datagrams that OpenSSL wants to be sent."""
+    try:
+        return list(datagrams(from_connection.bio_read(1 << 18)))
+    except SSL.WantReadError:
+        return []
+
+
 class Device:
     """One association, from its first ClientHello on."""
 
     def __init__(self, socket: Peer, pki: Pki | None = None, *, key: tuple[str, bytes] | None = None) -> None:
-        context = SSL.Context(SSL.DTLS_CLIENT_METHOD)
-        context.set_options(SSL.OP_NO_QUERY_MTU)
-        if key is not None:
-            _use_key(context, *key)
-        if pki is not None:
-            context.use_certificate_chain_file(str(pki.certificate("device")))
-            context.use_privatekey_file(str(pki.private_key("device")))
         self.socket = socket
-        self.connection = SSL.Connection(context, None)
-        self.connection.set_ciphertext_mtu(1280)
-        self.connection.set_connect_state()
+        self.connection = connection(pki, key)
 
     def output(self) -> list[bytes]:
         """The datagrams that OpenSSL wants to be sent."""
-        try:
-            return list(datagrams(self.connection.bio_read(1 << 18)))
-        except SSL.WantReadError:
-            return []
+        return output(self.connection)
 
     def begin(self) -> bytes:
         """The first ClientHello, not sent yet."""

@@ -63,6 +63,12 @@ def test_records_are_encoded_together_as_each_alone(records, tenants_differ):
     ]
 
 
+def test_equal_records_are_as_many_as_they_were():
+    """Records that have everything in common end like others do."""
+    same = message()
+    assert encode_all([same, same]) == [encode(same)] * 2
+
+
 def test_bytes_begin_with_the_single_object_header():
     """Encoded bytes open with Avro's marker and the fingerprint of the schema that wrote them."""
     other = Device(tenant="umbrella", device="door")
