@@ -24,6 +24,7 @@ def identity(tenant: str, dialect: str, device: str, message_id: str) -> bytes:
 
 @lru_cache(1024)
 def _whose(tenant: str, dialect: str) -> blake2b:
+    """What every identity of a tenant's dialect begins with: less than 1 KB each."""
     a, b = tenant.encode(), dialect.encode()
     return blake2b(b"%b%b%b%b" % (_length(a), a, _length(b), b), digest_size=IDENTITY_BYTES)
 
