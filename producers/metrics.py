@@ -1,9 +1,18 @@
 """Every metric that an edge exposes."""
 
-import functools
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator
 from enum import StrEnum
+from itertools import accumulate
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, Counter, Gauge
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Seconds."""
 
 
 class Outcome(StrEnum):
@@ -23,6 +32,9 @@ class Outcome(StrEnum):
     """Over the device's or the tenant's rate limit: the same message may succeed later."""
     UNAVAILABLE = "unavailable"
     """Kafka did not acknowledge in time, or too much waits for it: the same message may succeed later."""
+
+    # Of a member it is a function of Python's, and counting by members calls it each time.
+    __hash__ = str.__hash__
 
 
 class Credential(StrEnum):
@@ -74,17 +86,6 @@ class GivenUp(StrEnum):
     """Its next block did not come."""
 
 
-MESSAGES = Counter(
-    "headrace_edge_messages",
-    "Messages by what the client was told; a refused request counts as one.",
-    ["dialect", "outcome"],
-)
-SECONDS = Histogram(
-    "headrace_edge_request_seconds",
-    "From the whole request to its answer.",
-    ["dialect"],
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-)
 CONNECTIONS = Gauge("headrace_edge_connections", "HTTP connections that are open.")
 EVICTED = Counter(
     "headrace_edge_connections_evicted", "HTTP connections that were closed to make room for another."
@@ -147,27 +148,51 @@ RENEWALS = Counter(
 )
 
 
+class _Requests(Collector):
+    """What requests came to: counted in plain numbers, and made metrics of when somebody asks.
+
+    A counter of prometheus_client takes a lock, and a histogram one for each number: 2 us for a request of 30. Here it is the
+    event loop alone that counts.
+    """
+
+    def __init__(self) -> None:
+        self.messages: dict[tuple[str, Outcome], int] = defaultdict(int)
+        self.within: dict[str, list[int]] = defaultdict(lambda: [0] * (len(_BOUNDS) + 1))
+        """Requests by the first of the bounds that they kept; those that kept none are the last."""
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    def collect(self) -> Iterator[Metric]:
+        """The two metrics, as of now."""
+        messages = CounterMetricFamily(
+            "headrace_edge_messages",
+            "Messages by what the client was told; a refused request counts as one.",
+            labels=["dialect", "outcome"],
+        )
+        for (dialect, outcome), number in list(self.messages.items()):
+            messages.add_metric([dialect, outcome.value], number)
+        yield messages
+        seconds = HistogramMetricFamily(
+            "headrace_edge_request_seconds", "From the whole request to its answer.", labels=["dialect"]
+        )
+        for dialect, numbers in list(self.within.items()):
+            buckets = zip([*map(str, _BOUNDS), "+Inf"], accumulate(numbers), strict=True)
+            seconds.add_metric([dialect], list(buckets), self.seconds[dialect])
+        yield seconds
+
+
+_REQUESTS = _Requests()
+REGISTRY.register(_REQUESTS)
+
+
 def count(dialect: str, outcome: Outcome, messages: int = 1) -> None:
-    """Count the one fate of a request's messages at the door."""
-    _messages(dialect, outcome).inc(messages)
+    """Count the one fate of a request's messages at the door; on the event loop."""
+    _REQUESTS.messages[dialect, outcome] += messages
 
 
 def observe(dialect: str, seconds: float) -> None:
-    """Count how long a request took."""
-    _seconds(dialect).observe(seconds)
-
-
-# To look a child up takes longer than to count; both labels are closed sets.
-
-
-@functools.cache
-def _messages(dialect: str, outcome: Outcome) -> Counter:
-    return MESSAGES.labels(dialect, outcome.value)
-
-
-@functools.cache
-def _seconds(dialect: str) -> Histogram:
-    return SECONDS.labels(dialect)
+    """Count how long a request took; on the event loop."""
+    _REQUESTS.within[dialect][bisect_left(_BOUNDS, seconds)] += 1
+    _REQUESTS.seconds[dialect] += seconds
 
 
 def count_renewal(credential: Credential, *, used: bool) -> None:

@@ -160,7 +160,7 @@ class Publisher:
             TooLarge: the value alone exceeds the limit.
 
         """
-        future = self.future()
+        future: asyncio.Future[None] = self._loop.create_future()
 
         def settled(error: PublishError | None) -> None:
             if future.cancelled():
@@ -180,10 +180,6 @@ class Publisher:
             timestamp_ms=timestamp_ms,
         )
         return future
-
-    def future(self) -> asyncio.Future[None]:
-        """One for the caller to settle, of the loop that `post` tells on; to ask which that is takes a system call."""
-        return self._loop.create_future()
 
     def telling(self, settled: Settled) -> Delivered:
         """What `post` takes so that `settled` hears of each of its records, on the loop; it must not raise."""

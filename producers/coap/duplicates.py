@@ -47,13 +47,17 @@ class Duplicates:
 
     def seen(self, mark: int) -> Answer | None:
         """What was answered to the message of that mark; None if it is new, and seen from now on."""
-        now = self._clock()
-        while self._slices and now - self._slices[-1].began >= LIFETIME:
-            self._slices.pop()
-        for each in self._slices:
+        slices, now = self._slices, self._clock()
+        while slices and now - slices[-1].began >= LIFETIME:
+            slices.pop()
+        for each in slices:
             if mark in each.answers:
                 return each.answers[mark]
-        self._newest(now)[mark] = PENDING
+        if not slices or now - slices[0].began >= LIFETIME / SLICES or len(slices[0].answers) >= self._room:
+            slices.appendleft(_Slice(now))
+            if len(slices) > SLICES:
+                slices.pop()
+        slices[0].answers[mark] = PENDING
         return None
 
     def answered(self, mark: int, answer: Answer) -> None:
@@ -62,16 +66,6 @@ class Duplicates:
             if mark in each.answers:
                 each.answers[mark] = answer
                 return
-
-    def _newest(self, now: float) -> dict[int, Answer]:
-        """Where a new message goes."""
-        newest = self._slices[0] if self._slices else None
-        if newest is None or now - newest.began >= LIFETIME / SLICES or len(newest.answers) >= self._room:
-            newest = _Slice(now)
-            self._slices.appendleft(newest)
-            if len(self._slices) > SLICES:
-                self._slices.pop()
-        return newest.answers
 
 
 def mark(remote: Hashable, datagram: bytes) -> int:

@@ -108,13 +108,13 @@ class MessageLayer:
             if Type(data[0] >> 4 & 3) is Type.CON:
                 remote.send(_bare(_RESET, data[2:4]))
             return
-        if message.type in (Type.ACK, Type.RST):
-            self._exchanges.end(remote.key, message.message_id)
-        elif message.is_request:
+        if message.is_request and message.type <= Type.NON:
             self._take(remote, message, data)
         elif message.type is Type.CON:
             # A ping, or the response to a question that we never ask.
             remote.send(_bare(_RESET, data[2:4]))
+        elif message.type is not Type.NON:
+            self._exchanges.end(remote.key, message.message_id)
 
     async def close(self, patience: float) -> None:
         """Take no more requests, and give those that run so many seconds to be answered."""
@@ -156,24 +156,23 @@ class MessageLayer:
         if response is not None and request.options.no_response & 1 << (response[0] >> 5) - 1:
             response = None  # RFC 7967: the client does not want to hear that class of responses
         if self._piggyback.end(exchange):
-            self._acknowledge(exchange, _EMPTY if response is None else response)
+            self._acknowledge(exchange, response or _EMPTY)
         elif response is not None:
             self._separate(exchange.remote, request, response)
 
     def _acknowledge(self, exchange: "_Exchange", response: Answer = _EMPTY) -> None:
         """Say and remember what a request gets with its acknowledgement."""
-        request, remote = exchange.request, exchange.remote
         self._duplicates.answered(exchange.mark, response)
-        remote.send(_acknowledgement(request, response))
+        exchange.remote.send(_acknowledgement(exchange.request, response))
 
     def _separate(self, remote: Remote, request: Datagram, response: Answer) -> None:
         """Send a response as a message of its own, confirmable if the request was."""
         mine = self._message_id
         self._message_id = mine + 1 & 0xFFFF
         if request.type is Type.CON and not self._exchanges.full:
-            self._exchanges.begin(remote, mine, _response(_CON, mine, request, response))
+            self._exchanges.begin(remote, mine, _response(_CON, mine, request.token, response))
         else:
-            remote.send(_response(_NON, mine, request, response))
+            remote.send(_response(_NON, mine, request.token, response))
 
 
 class _Exchange:
@@ -199,18 +198,16 @@ class _Exchange:
 
 def _acknowledgement(request: Datagram, response: Answer) -> bytes:
     """A request's acknowledgement; an empty one has no token."""
-    if response == _EMPTY:
-        return _bare(_ACK, request.message_id.to_bytes(2, "big"))
-    return _response(_ACK, request.message_id, request, response)
+    return _response(_ACK, request.message_id, b"" if response == _EMPTY else request.token, response)
 
 
-def _response(first: int, message_id: int, request: Datagram, response: Answer) -> bytes:
-    """A message with the answer to a request: version and type, the request's token, a Message ID."""
-    token = request.token
-    return b"%c%c%b%b%b" % (
+def _response(first: int, message_id: int, token: bytes, response: Answer) -> bytes:
+    """A message with an answer: version and type, the request's token, a Message ID."""
+    return b"%c%c%c%c%b%b" % (
         first | len(token),
         response[0],
-        message_id.to_bytes(2, "big"),
+        message_id >> 8,
+        message_id & 0xFF,
         token,
         response[1:],
     )

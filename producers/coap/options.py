@@ -90,27 +90,25 @@ def read(data: bytes, position: int) -> tuple[Options, bytes]:
     # is before it does not end where an option ends.
     marker = data.find(PAYLOAD_MARKER, position)
     end = len(data) if marker < 0 else marker
+    options = None
     if end - position <= LONGEST_KNOWN:
         try:
             options = _known(data[position:end])
         except Malformed:
             if marker < 0:
                 raise
-        else:
-            return options, _payload(data, end)
-    pairs, end = _pairs(data, position)
-    return _meant(pairs), _payload(data, end)
+    if options is None:
+        pairs, end = _pairs(data, position)
+        options = _meant(pairs)
+    payload = data[end + 1 :]
+    if not payload and end < len(data):
+        raise Malformed("a payload marker without payload")
+    return options, payload
 
 
 @lru_cache(KNOWN)
 def _known(data: bytes) -> Options:
     return _meant(_pairs(data, 0)[0])
-
-
-def _payload(data: bytes, marker: int) -> bytes:
-    if marker + 1 == len(data):
-        raise Malformed("a payload marker without payload")
-    return data[marker + 1 :]
 
 
 def _pairs(data: bytes, position: int) -> tuple[Pairs, int]:

@@ -1,6 +1,5 @@
 """The site: from a CoAP request to one message on the log, and to the answer that says so."""
 
-import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ from producers.coap.remote import Remote
 from producers.coap.wire import Datagram, Type
 from producers.limits import Limits
 from producers.metrics import Outcome, count, observe
-from producers.outbox import Outbox
+from producers.outbox import Delivery, Outbox
 from runtime.publisher import PublishError, TooLarge
 from schemas.device import Device
 from schemas.raw_message import RawMessage
@@ -137,16 +136,14 @@ class Site:
         )
         return dialect.read(device, arrival)
 
-    def _store(self, message: RawMessage) -> asyncio.Future[None]:
+    def _store(self, message: RawMessage) -> Delivery:
         if self._waiting >= self._bounds.max_waiting:
             raise self._unavailable()
         stored = self._outbox.put([message])
         self._waiting += 1
         return stored
 
-    def _stored(
-        self, name: str, started: float, created: Answer, reply: Reply, stored: asyncio.Future[None]
-    ) -> None:
+    def _stored(self, name: str, started: float, created: Answer, reply: Reply, stored: Delivery) -> None:
         """Tell the device what became of its message."""
         self._waiting -= 1
         error = stored.exception()

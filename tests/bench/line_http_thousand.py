@@ -1,13 +1,13 @@
-"""Line http-1000: a thousand readings a request of Graph, of one device or of a thousand, beside decoding the body alone."""
+"""Line http-1000: a thousand readings a request of Graph, of one device or of a thousand, beside a handler that does nothing and the body decoded."""
 
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
 from producers.http.graph import Item
-from tests.bench.edge import SECONDS, TOKEN, WARM, edge, kafka, under_load
+from tests.bench.edge import SECONDS, TOKEN, WARM, edge, kafka, peer, under_load
 from tests.bench.http_load import INGEST
 from tests.bench.http_wire import Load, post
 from tests.bench.line import OURS, Clock, Figure, Result, apart, play
@@ -55,19 +55,25 @@ def _decode(decoder: msgspec.json.Decoder[Body], encoded: bytes, seconds: float)
 
 def results(rounds: int, said: Callable[[str], None]) -> Iterator[Result]:
     """See `tests.bench.line`."""
-    with kafka([]) as bootstrap, edge("http", bootstrap) as server:
-        yield _result(server, 1, 200_000, rounds, said)
-        yield _result(server, READINGS, 100_000, rounds, said)
+    with kafka([]) as bootstrap, edge("http", bootstrap) as ours, peer("http") as other:
+        servers = {OURS: ours, "no-op handler": other}
+        yield _result(servers, 1, 200_000, rounds, said)
+        yield _result(servers, READINGS, 100_000, rounds, said)
 
 
 def _result(
-    server: Sequence[int], devices: int, least: float, rounds: int, said: Callable[[str], None]
+    servers: Mapping[str, tuple[int, int]],
+    devices: int,
+    least: float,
+    rounds: int,
+    said: Callable[[str], None],
 ) -> Result:
-    port, pid = server
     encoded = body(devices)
-    load = Load(port, post(INGEST, encoded, Authorization=f"Bearer {TOKEN}"), CONNECTIONS)
+    request = post(INGEST, encoded, Authorization=f"Bearer {TOKEN}")
     candidates = {
-        OURS: functools.partial(under_load, load, pid, each=READINGS),
+        name: functools.partial(under_load, Load(port, request, CONNECTIONS), pid, each=READINGS)
+        for name, (port, pid) in servers.items()
+    } | {
         "msgspec decode": functools.partial(apart, decode, encoded),
     }
     return Result(

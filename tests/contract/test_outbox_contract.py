@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 import pytest_asyncio
 
-from producers.outbox import KafkaOutbox, Outbox
+from producers.outbox import Delivery, KafkaOutbox, Outbox
 from runtime.publisher import Publisher, PublishError, Undelivered
 from runtime.settings import KafkaSettings
 from schemas.topics import RAW_TOPICS
@@ -43,7 +43,7 @@ async def _door(request: pytest.FixtureRequest) -> AsyncIterator[Door]:
 
 
 async def test_what_is_done_is_on_the_log(door: Door):
-    """Once its future is done, every message of a put is on the log, in order."""
+    """Once it was waited for, every message of a put is on the log, in order."""
     messages = [message(message_id=f"m-{number}") for number in range(3)]
     await door.outbox.put(iter(messages))
     assert door.identities() == [each.identity() for each in messages]
@@ -55,16 +55,28 @@ async def test_nothing_is_done_at_once(door: Door):
     assert door.identities() == []
 
 
-async def test_a_failure_is_the_futures(door: Door):
-    """Putting itself does not fail for want of Kafka: what was not delivered fails its future."""
-    done = door.broken.put([message()])
+async def test_a_failure_is_told_to_who_waits(door: Door):
+    """Putting itself does not fail for want of Kafka: who waits for what was not delivered hears so."""
+    delivery = door.broken.put([message()])
     with pytest.raises(PublishError):
-        await done
+        await delivery
+
+
+async def test_what_became_of_a_put_is_told(door: Door):
+    """Who does not want to wait is called back, and can ask then what became of it."""
+    for outbox, failed in ((door.outbox, False), (door.broken, True)):
+        told: asyncio.Queue[Delivery] = asyncio.Queue()
+        delivery = outbox.put([message()])
+        delivery.add_done_callback(told.put_nowait)
+        assert await told.get() is delivery
+        assert isinstance(delivery.exception(), PublishError) is failed
 
 
 async def test_who_stops_waiting_takes_nothing_back(door: Door):
     """A client that goes away leaves its message on its way, and those of others unharmed."""
-    door.outbox.put([message(message_id="gone")]).cancel()
+    gone = asyncio.ensure_future(door.outbox.put([message(message_id="gone")]))
+    await asyncio.sleep(0)
+    gone.cancel()
     await door.outbox.put([message(message_id="stays")])
     identities = [message(message_id=name).identity() for name in ("gone", "stays")]
     assert door.identities() == identities

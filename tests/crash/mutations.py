@@ -115,8 +115,8 @@ MUTATIONS: Sequence[Mutation] = (
         [
             Edit(
                 "producers/outbox.py",
-                "if self._open == 0 and not self.done.done():",
-                "if not self.done.done():",
+                "        self._callback = callback\n        if self._open == 0:\n",
+                "        if self._open >= 0:\n",
             )
         ],
         ["http-starve"],

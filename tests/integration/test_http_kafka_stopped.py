@@ -7,8 +7,8 @@ import pytest
 from azure.core.credentials import AccessToken
 from azure.digitaltwins.core import DigitalTwinsClient
 
-from producers.outbox import KafkaOutbox
-from runtime.publisher import Publisher
+from producers.outbox import Delivery, KafkaOutbox
+from runtime.publisher import Publisher, PublishError
 from schemas.raw_message import RawMessage
 from schemas.topics import RAW_TOPICS
 from tests.support.broker import Broker, broker
@@ -33,15 +33,15 @@ class WatchedOutbox(KafkaOutbox):
 
     def put(self, messages: Iterable[RawMessage]) -> asyncio.Future[None]:
         """See `Outbox.put`."""
-        done = super().put(messages)
-        done.add_done_callback(self._settled)
-        return done
+        return asyncio.ensure_future(self._watched(super().put(messages)))
 
-    def _settled(self, done: asyncio.Future[None]) -> None:
-        if done.exception() is None:
-            self.acknowledged += 1
-        else:
+    async def _watched(self, delivery: Delivery) -> None:
+        try:
+            await delivery
+        except PublishError:
             self.failed.set()
+            raise
+        self.acknowledged += 1
 
 
 class Credential:

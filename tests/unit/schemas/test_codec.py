@@ -3,7 +3,7 @@ import contextlib
 import msgspec
 import pytest
 from fastavro.schema import parse_schema
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import MARKER, Undecodable, _fingerprint, decode, encode, encode_all
@@ -52,7 +52,8 @@ def test_a_record_survives_the_round_trip(record):
 
 
 @settings(deadline=None)
-@given(st.sampled_from([RAW_MESSAGES, DEVICES]).flatmap(st.lists), st.booleans())
+@given(records=st.sampled_from([RAW_MESSAGES, DEVICES]).flatmap(st.lists), tenants_differ=st.booleans())
+@example(records=[message(), message()], tenants_differ=True)
 def test_records_are_encoded_together_as_each_alone(records, tenants_differ):
     """Whatever they have in common."""
     if not tenants_differ:

@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import given
 
 from schemas.codec import encode
-from schemas.raw_message import RawMessage
+from schemas.raw_message import RawMessage, write
 from tests.support.records import RAW_MESSAGES
 
 SCHEMA = fastavro.parse_schema(
@@ -32,3 +32,4 @@ def test_a_message_becomes_the_bytes_that_fastavro_writes(message: RawMessage) -
     written = io.BytesIO()
     fastavro.schemaless_writer(written, SCHEMA, msgspec.structs.asdict(message))
     assert encode(message)[HEADER:] == written.getvalue()
+    assert write(message) == encode(message)

@@ -15,7 +15,9 @@ START = 5
 def anew(data: bytes) -> tuple[Options, bytes]:
     """What a datagram says, whatever was read before."""
     pairs, end = options._pairs(data, START)
-    return options._meant(pairs), options._payload(data, end)
+    if data[end:] == b"\xff":
+        raise Malformed
+    return options._meant(pairs), data[end + 1 :]
 
 
 @pytest.mark.parametrize("payload", [b"", b"{}", b"\xff\xff"])

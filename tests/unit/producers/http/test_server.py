@@ -227,6 +227,16 @@ async def test_a_body_of_untold_length_is_taken(size: int, status: int):
     assert len(outbox.messages) == (2 if status == 204 else 0)
 
 
+@pytest.mark.parametrize("dialect", ["graph", "digital_twins"])
+async def test_a_body_that_comes_with_its_headers_is_limited_too(dialect: str):
+    """The limit holds where nothing is waited for."""
+    before = counted()
+    async with edge(MemoryOutbox(), max_body_bytes=17) as served:
+        answer = await send(served, dialect, b" " * 18)
+    assert answer.status == 413
+    assert difference(before, counted()) == {(dialect, "too_large"): 1}
+
+
 async def test_request_ids_are_echoed():
     """Graph answers name the call as the client named it, and never with what is no text."""
     async with edge(MemoryOutbox()) as served:
