@@ -8,7 +8,7 @@ from schemas.identity import identity
 from schemas.plain_avro import data, number, text, texts
 
 
-class RawMessage(Record, frozen=True, kw_only=True):
+class RawMessage(Record, frozen=True, kw_only=True, gc=False):
     """The smallest thing that has an identity; a request that names several devices becomes several of these."""
 
     tenant: str

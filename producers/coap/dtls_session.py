@@ -5,11 +5,12 @@ import contextlib
 from collections.abc import Iterator
 from typing import Protocol
 
+from aiocoap.util import hostportjoin
 from OpenSSL import SSL
 
 from producers.coap.dtls_context import proof, reason
 from producers.coap.remote import NOTHING
-from producers.coap.udp import Address, authority
+from producers.coap.udp import Address
 from producers.metrics import Ending, count_ended
 
 MTU = 1280
@@ -58,7 +59,7 @@ class Session:
     @property
     def endpoint(self) -> str:
         """See `Remote.endpoint`. Names the session: a retransmission never comes in another one."""
-        return f"coaps://{authority(self.address)}/{self.client_random.hex()}"
+        return f"coaps://{hostportjoin(*self.address[:2])}/{self.client_random.hex()}"
 
     def admitted(self) -> None:
         """See `Remote.admitted`."""

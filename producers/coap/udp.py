@@ -32,7 +32,8 @@ class UdpRemote:
     @property
     def endpoint(self) -> str:
         """See `Remote.endpoint`."""
-        return f"coap://{authority(self.key)}"
+        host, port, *_ = self.key
+        return f"coap://[{host}]:{port}" if ":" in host else f"coap://{host}:{port}"
 
     def admitted(self) -> None:
         """See `Remote.admitted`. Nothing is remembered either way."""
@@ -41,12 +42,6 @@ class UdpRemote:
         """See `Remote.send`."""
         if not self._transport.is_closing():
             self._transport.sendto(datagram, self.key)
-
-
-def authority(address: Address) -> str:
-    """Host and port as a URI has them."""
-    host, port = address[0], address[1]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class UdpTransport(asyncio.DatagramProtocol):
