@@ -91,9 +91,13 @@ _SHORT = 64
 """Characters of a token, as tokens are; the hash of a longer one is not remembered."""
 
 
-@lru_cache(10_000)
+KNOWN_TOKENS = 10_000
+"""Whose hash is remembered: 400 bytes each."""
+
+
+@lru_cache(KNOWN_TOKENS)
 def _digest(token: str) -> str:
-    """The hash of a token: 400 bytes each, 4 MB of those that were asked for last."""
+    """The hash of a token."""
     return sha256(token.encode()).hexdigest()
 
 

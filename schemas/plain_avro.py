@@ -8,9 +8,8 @@ from typing import Any
 _SEVEN_BITS, _MORE, _THREE_BYTES = 0x7F, 0x80, 1 << 21
 
 
-@lru_cache(1024)
 def number(value: int) -> bytes:
-    """A long: zigzag, then seven bits a byte, the lowest first. Lengths and a burst's times are the same again and again."""
+    """A long: zigzag, then seven bits a byte, the lowest first."""
     rest = value << 1 if value >= 0 else (-value << 1) - 1
     if rest < _THREE_BYTES:
         return _sevens(rest)
@@ -33,15 +32,19 @@ def _sevens(rest: int) -> bytes:
     return bytes(encoded)
 
 
+_length = lru_cache(1024)(number)
+"""Lengths are the same again and again."""
+
+
 def data(value: bytes) -> bytes:
     """Bytes, behind their length."""
-    return number(len(value)) + value
+    return _length(len(value)) + value
 
 
 def text(value: str) -> bytes:
     """A text in UTF-8, behind its length."""
     encoded = value.encode()
-    return number(len(encoded)) + encoded
+    return _length(len(encoded)) + encoded
 
 
 def texts(value: Mapping[str, str]) -> bytes:
@@ -49,7 +52,7 @@ def texts(value: Mapping[str, str]) -> bytes:
     if not value:
         return b"\0"
     pairs = [text(key) + text(of) for key, of in value.items()]
-    return b"%b%b\0" % (number(len(pairs)), b"".join(pairs))
+    return b"%b%b\0" % (_length(len(pairs)), b"".join(pairs))
 
 
 PLAIN: Mapping[str, Callable[[Any], bytes]] = {

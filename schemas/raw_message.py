@@ -44,9 +44,13 @@ _SHORT = 100
 """Characters of a device's id, as ids are; what a longer one's messages begin with is not remembered."""
 
 
-@lru_cache(10_000)
+KNOWN_DEVICES = 10_000
+"""Of which the beginning of a record is remembered: 500 bytes each."""
+
+
+@lru_cache(KNOWN_DEVICES)
 def _begin(tenant: str, dialect: str, device: str) -> bytes:
-    """What every message of a device begins with: 500 bytes each, 5 MB of those that spoke last."""
+    """What every message of a device begins with."""
     return header(RawMessage) + text(tenant) + text(dialect) + text(device)
 
 

@@ -71,7 +71,8 @@ class Bodies:
         """
         block = request.options.block1
         if block is None:
-            self._check_size(len(request.payload))
+            if len(request.payload) > self._max_body:
+                raise self._too_large()
             return request.payload
         self._expire()
         key = (remote, request.cache_key())
@@ -94,11 +95,11 @@ class Bodies:
             or (block.more and length < block.size)
         ):
             raise Refused(Code.BAD_REQUEST, Outcome.MALFORMED)
-        self._check_size(max(request.options.size1, block.start + length))
+        if max(request.options.size1, block.start + length) > self._max_body:
+            raise self._too_large()
 
-    def _check_size(self, size: int) -> None:
-        if size > self._max_body:
-            raise Refused(Code.REQUEST_ENTITY_TOO_LARGE, Outcome.TOO_LARGE, size1=self._max_body)
+    def _too_large(self) -> Refused:
+        return Refused(Code.REQUEST_ENTITY_TOO_LARGE, Outcome.TOO_LARGE, size1=self._max_body)
 
     def _append(self, key: _Key, block: Block, payload: bytes) -> _Body:
         if block.number == 0:

@@ -5,12 +5,13 @@ import contextlib
 from collections.abc import Iterator
 from typing import Protocol
 
+from aiocoap.util import hostportjoin
 from OpenSSL import SSL
 
 from producers.coap.dtls_context import proof, reason
 from producers.coap.dtls_handshake import is_too_long
 from producers.coap.remote import NOTHING
-from producers.coap.udp import Address, authority
+from producers.coap.udp import Address
 from producers.metrics import Dropped, Ending, count_dropped, count_ended
 
 MTU = 1280
@@ -59,7 +60,7 @@ class Session:
     @property
     def endpoint(self) -> str:
         """See `Remote.endpoint`. Names the session: a retransmission never comes in another one."""
-        return f"coaps://{authority(self.address)}/{self.client_random.hex()}"
+        return f"coaps://{hostportjoin(*self.address[:2])}/{self.client_random.hex()}"
 
     def admitted(self) -> None:
         """See `Remote.admitted`."""

@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
 
 from producers.coap.answer import Answer
 
@@ -21,12 +20,12 @@ PENDING: Answer = b""
 """What a message is answered as long as nothing is."""
 
 
-@dataclass(slots=True)
-class _Slice:
-    """The answers to messages by what identifies them."""
+class _Slice(dict[int, Answer]):
+    """The answers to messages by what identifies them, from some moment on."""
 
-    began: float
-    answers: dict[int, Answer] = field(default_factory=dict)
+    def __init__(self, began: float) -> None:
+        super().__init__()
+        self.began = began
 
 
 class Duplicates:
@@ -43,7 +42,7 @@ class Duplicates:
 
     def __len__(self) -> int:
         # A copy: another thread may ask, for the metrics.
-        return sum(len(each.answers) for each in list(self._slices))
+        return sum(map(len, list(self._slices)))
 
     def seen(self, mark: int) -> Answer | None:
         """What was answered to the message of that mark; None if it is new, and seen from now on."""
@@ -51,20 +50,20 @@ class Duplicates:
         while slices and now - slices[-1].began >= LIFETIME:
             slices.pop()
         for each in slices:
-            if mark in each.answers:
-                return each.answers[mark]
-        if not slices or now - slices[0].began >= LIFETIME / SLICES or len(slices[0].answers) >= self._room:
+            if mark in each:
+                return each[mark]
+        if not slices or now - slices[0].began >= LIFETIME / SLICES or len(slices[0]) >= self._room:
             slices.appendleft(_Slice(now))
             if len(slices) > SLICES:
                 slices.pop()
-        slices[0].answers[mark] = PENDING
+        slices[0][mark] = PENDING
         return None
 
     def answered(self, mark: int, answer: Answer) -> None:
         """What a retransmission of this message gets from now on, if it is still remembered."""
         for each in self._slices:
-            if mark in each.answers:
-                each.answers[mark] = answer
+            if mark in each:
+                each[mark] = answer
                 return
 
 

@@ -134,7 +134,7 @@ class MessageLayer:
         if told is not None:
             count_dropped(Dropped.DUPLICATE)
             if request.type is Type.CON and told:
-                remote.send(_acknowledgement(request, told))
+                remote.send(_response(_ACK, request.message_id, request.token, told))
             return
         exchange = _Exchange(self, remote, request, this)
         self._running += 1
@@ -162,8 +162,9 @@ class MessageLayer:
 
     def _acknowledge(self, exchange: "_Exchange", response: Answer = _EMPTY) -> None:
         """Say and remember what a request gets with its acknowledgement."""
+        request = exchange.request
         self._duplicates.answered(exchange.mark, response)
-        exchange.remote.send(_acknowledgement(exchange.request, response))
+        exchange.remote.send(_response(_ACK, request.message_id, request.token, response))
 
     def _separate(self, remote: Remote, request: Datagram, response: Answer) -> None:
         """Send a response as a message of its own, confirmable if the request was."""
@@ -196,13 +197,10 @@ class _Exchange:
         self._layer.answered(self, _FAILED)
 
 
-def _acknowledgement(request: Datagram, response: Answer) -> bytes:
-    """A request's acknowledgement; an empty one has no token."""
-    return _response(_ACK, request.message_id, b"" if response == _EMPTY else request.token, response)
-
-
 def _response(first: int, message_id: int, token: bytes, response: Answer) -> bytes:
-    """A message with an answer: version and type, the request's token, a Message ID."""
+    """A message with an answer: version and type, the request's token, a Message ID. An empty one has no token."""
+    if response == _EMPTY:
+        token = b""
     return b"%c%c%c%c%b%b" % (
         first | len(token),
         response[0],

@@ -19,7 +19,6 @@ from producers.limits import Limits
 from producers.metrics import Outcome, count, observe
 from producers.outbox import Delivery, Outbox
 from runtime.publisher import PublishError, TooLarge
-from schemas.device import Device
 from schemas.raw_message import RawMessage
 
 MAX_WAITING = 10_000
@@ -125,7 +124,10 @@ class Site:
         body = self._bodies.feed(remote.key, request)
         if body is None:
             return None
-        self._check_rate(device)
+        # Before the body is parsed: a device that is over its limit must not cost that either.
+        wait = self._limits.take(device.tenant, device.device)
+        if wait > 0:
+            raise Refused(Code.TOO_MANY_REQUESTS, Outcome.LIMITED, max_age=math.ceil(wait))
         arrival = Arrival(
             path=path,
             endpoint=remote.endpoint,
@@ -162,12 +164,6 @@ class Site:
         if isinstance(error, TooLarge):
             return Refused(Code.REQUEST_ENTITY_TOO_LARGE, Outcome.TOO_LARGE)
         return self._unavailable()
-
-    def _check_rate(self, device: Device) -> None:
-        """Before the body is parsed: a device that is over its limit must not cost that either."""
-        wait = self._limits.take(device.tenant, device.device)
-        if wait > 0:
-            raise Refused(Code.TOO_MANY_REQUESTS, Outcome.LIMITED, max_age=math.ceil(wait))
 
     def _unavailable(self) -> Refused:
         return Refused(Code.SERVICE_UNAVAILABLE, Outcome.UNAVAILABLE, max_age=self._bounds.retry_after)

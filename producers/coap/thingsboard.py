@@ -1,6 +1,7 @@
 """ThingsBoard's CoAP API: telemetry and attributes, by access token in the path or by what the DTLS session proved."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from aiocoap import Code
 
@@ -59,7 +60,14 @@ class ThingsBoard:
                 feature=_FEATURES[_addressed(arrival.path)[1]],
                 body=arrival.body,
                 received_at=arrival.received_at,
-                untimed_id=lambda: _exchange(arrival),
+                untimed_id=partial(
+                    exchange_id,
+                    arrival.endpoint,
+                    arrival.message_id,
+                    arrival.token,
+                    arrival.body,
+                    arrival.received_at,
+                ),
             )
         except NotTelemetry as error:
             raise Refused(Code.BAD_REQUEST, Outcome.MALFORMED) from error
@@ -75,14 +83,6 @@ class ThingsBoard:
 
 def _addressed(path: Sequence[str]) -> tuple[str | None, str]:
     """The access token, if one is in the path, and the feature in lower case."""
-    match path:
-        case [token, feature, *_]:
-            return token, feature.lower()
-        case [feature]:
-            return None, feature.lower()
-        case _:
-            return None, ""
-
-
-def _exchange(arrival: Arrival) -> str:
-    return exchange_id(arrival.endpoint, arrival.message_id, arrival.token, arrival.body, arrival.received_at)
+    if len(path) > 1:
+        return path[0], path[1].lower()
+    return None, path[0].lower() if path else ""

@@ -42,7 +42,8 @@ class UdpRemote:
     @property
     def endpoint(self) -> str:
         """See `Remote.endpoint`."""
-        return f"coap://{authority(self.key)}"
+        host, port, *_ = self.key
+        return f"coap://[{host}]:{port}" if ":" in host else f"coap://{host}:{port}"
 
     def admitted(self) -> None:
         """See `Remote.admitted`. Nothing is remembered either way."""
@@ -50,12 +51,6 @@ class UdpRemote:
     def send(self, datagram: bytes) -> None:
         """See `Remote.send`."""
         transmit(self._transport, datagram, self.key)
-
-
-def authority(address: Address) -> str:
-    """Host and port as a URI has them."""
-    host, port = address[0], address[1]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class UdpTransport(asyncio.DatagramProtocol):

@@ -106,14 +106,14 @@ def messages(body: bytes, *, tenant: str, received_at: int, nonce: str) -> list[
         Refusal: 400, naming the item and the property; 413, if what one device sent does not fit a raw record.
 
     """
-    found: dict[str, tuple[list[Facts], list[msgspec.Raw]]] = defaultdict(lambda: ([], []))
+    facts: dict[str, list[Facts]] = defaultdict(list)
+    raws: dict[str, list[msgspec.Raw]] = defaultdict(list)
     untimed = set()
     for index, (raw, item, event) in enumerate(_items(_telemetry(body))):
         moment = _checked(index, item)
         device = item.device_id or item.device
-        facts, raws = found[device]
-        facts.append(_facts(item, moment, event))
-        raws.append(raw)
+        facts[device].append(_facts(item, moment, event))
+        raws[device].append(raw)
         if moment is None:
             untimed.add(device)
     attributes: Mapping[str, str] = {}
@@ -122,13 +122,13 @@ def messages(body: bytes, *, tenant: str, received_at: int, nonce: str) -> list[
             tenant=tenant,
             dialect=DIALECT.name,
             device=device,
-            message_id=content_id((device, facts, nonce if device in untimed else "")),
+            message_id=content_id((device, told, nonce if device in untimed else "")),
             received_at=received_at,
             content_type="application/json",
             attributes=attributes,
-            body=_body(device, raws),
+            body=_body(device, raws[device]),
         )
-        for device, (facts, raws) in found.items()
+        for device, told in facts.items()
     ]
 
 
