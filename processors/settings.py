@@ -23,7 +23,11 @@ class ProcessSettings(Section, env_prefix="HEADRACE_PROCESS__"):
     )
     rebuild_threads: int = Field(4, gt=0, description="Windows that are rebuilt at the same time.")
     chunk_messages: int = Field(1000, gt=0, le=5000, description="Most messages that become one block.")
-    chunks_in_flight: int = Field(16, gt=0, description="Chunks whose blocks Kafka has not acknowledged yet.")
+    chunks_in_flight: int = Field(
+        16,
+        gt=0,
+        description="Chunks whose blocks Kafka has not acknowledged yet; as many may wait before them.",
+    )
     dead_letter_limit: float = Field(
         0.5, gt=0, le=1, description="Share of dead letters beyond which a partition is held; 1 never holds."
     )
