@@ -58,7 +58,7 @@ def _options(kafka: KafkaSettings, settings: ProcessSettings) -> dict[str, Any]:
         "broker_session_timeout": settings.session_timeout,
         "broker_heartbeat_interval": settings.session_timeout / 10,
         "broker_commit_interval": 1.0,
-        "broker_max_poll_records": 10 * settings.chunk_messages,
+        "broker_max_poll_records": 5 * settings.chunk_messages,
         "consumer_auto_offset_reset": "earliest",
         "consumer_group_instance_id": settings.instance or None,
         # We wait ourselves, and not for ever: see `ChunkApp._consumer_wait_empty`.

@@ -29,7 +29,11 @@ class ProcessSettings(Section, env_prefix="HEADRACE_PROCESS__"):
         le=1,
         description="Seconds for which Kafka gathers messages while there are few: fewer and larger blocks, for that much more latency.",
     )
-    chunks_in_flight: int = Field(16, gt=0, description="Chunks whose blocks Kafka has not acknowledged yet.")
+    chunks_in_flight: int = Field(
+        16,
+        gt=0,
+        description="Chunks whose blocks Kafka has not acknowledged yet; as many may wait before them.",
+    )
     dead_letter_limit: float = Field(
         0.5, gt=0, le=1, description="Share of dead letters beyond which a partition is held; 1 never holds."
     )

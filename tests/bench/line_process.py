@@ -22,7 +22,6 @@ from headrace.stack.stack import Stack
 from processors.app import GARBAGE
 from processors.dedupe import Window
 from processors.refine import RawRecord, Source, blocks, refine
-from processors.settings import ProcessSettings
 from runtime.settings import KafkaSettings
 from schemas.raw_message import read
 from schemas.topics import READINGS
@@ -36,7 +35,8 @@ DEVICES, REMEMBERED, BACKLOG = 100_000, 250_000, 75_000
 """Registered; and of each partition."""
 PEER_MESSAGES = 20_000
 """Of a partition: what a peer is given to do."""
-CHUNK = ProcessSettings().chunk_messages
+CHUNK = 1000
+"""As many as a processor takes at once."""
 PEERS = ("quixstreams", "bytewax")
 """Each `peer_<name>.py`, run with the packages of `peers.lock`, that are not Headrace's."""
 PEERS_PYTHON = Path(".venv/peers/bin/python")

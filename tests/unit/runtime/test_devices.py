@@ -1,5 +1,6 @@
 from hashlib import sha256
 
+from runtime import devices
 from runtime.devices import DeviceTable, PlaceTable
 from schemas.device import Device
 
@@ -169,3 +170,15 @@ def test_a_credential_that_moved_stays_when_its_former_device_goes():
     table.remove("acme", "boiler-7")
 
     assert "boiler-8" == table.by_token("s3cret").device
+
+
+def test_a_token_of_any_length_is_known():
+    """The hash of a long token is not remembered, and found all the same."""
+    token = "t" * 5000
+    table = DeviceTable(
+        [Device(tenant="acme", device="d", token_sha256s=[sha256(token.encode()).hexdigest()])]
+    )
+    before = devices._digest.cache_info().currsize
+    assert table.by_token(token) is not None
+    assert table.by_token(token + "t") is None
+    assert devices._digest.cache_info().currsize == before
