@@ -74,7 +74,7 @@ async def _processors(rounds: int, said: Callable[[str], None]) -> list[Result]:
         log = RawLog(bootstrap="", devices=devices, remembered=remembered, backlog=BACKLOG)
         return await _on(log, counts, rounds, said)
 
-    few, some = (await figures(devices) for devices in (FEW, SOME))
+    few, some = await figures(FEW), await figures(SOME)
     many = await figures(MANY, counts=(1, 2))
     full = await figures(MANY, REMEMBERED)
     fewer = {f"{FEW:,} devices": few[1], f"{SOME:,} devices": some[1]}
