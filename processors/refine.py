@@ -12,7 +12,8 @@ from schemas import reading_block
 from schemas.codec import Undecodable
 from schemas.dead_letter import DeadLetter, Reason
 from schemas.identity import IDENTITY_BYTES
-from schemas.raw_message import IDENTITY_HEADER, Attribute, RawMessage, read
+from schemas.raw_message import IDENTITY_HEADER, Attribute, RawMessage
+from schemas.raw_record import read
 from schemas.reading import Reading
 from schemas.reading_block import Fate, MessageRow, Span
 from schemas.topics import MAX_RAW_BYTES

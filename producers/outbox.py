@@ -7,7 +7,8 @@ from typing import Any, Protocol
 from runtime.faults import Moment, reached
 from runtime.publisher import Publisher, PublishError
 from schemas.codec import encode_all
-from schemas.raw_message import IDENTITY_HEADER, RawMessage, write
+from schemas.raw_message import IDENTITY_HEADER, RawMessage
+from schemas.raw_record import write
 from schemas.topics import RAW_TOPICS, key
 
 

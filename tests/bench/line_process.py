@@ -23,7 +23,7 @@ from processors.app import GARBAGE
 from processors.dedupe import Window
 from processors.refine import RawRecord, Source, blocks, refine
 from runtime.settings import KafkaSettings
-from schemas.raw_message import read
+from schemas.raw_record import read
 from schemas.topics import READINGS
 from tests.bench.line import OURS, Candidate, Clock, Figure, Result, apart, play
 from tests.bench.peer import OUT, Work, refined

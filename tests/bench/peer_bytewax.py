@@ -13,7 +13,8 @@ from bytewax.connectors.kafka import operators as kop
 from bytewax.dataflow import Dataflow
 from bytewax.run import cli_main
 
-from schemas.raw_message import RawMessage, read
+from schemas.raw_message import RawMessage
+from schemas.raw_record import read
 from schemas.topics import RAW_TOPICS
 from tests.bench.peer import OUT, Account, Work, refined
 

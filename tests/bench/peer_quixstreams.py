@@ -8,7 +8,8 @@ import tempfile
 
 from quixstreams import Application, State
 
-from schemas.raw_message import RawMessage, read
+from schemas.raw_message import RawMessage
+from schemas.raw_record import read
 from schemas.topics import RAW_TOPICS
 from tests.bench.peer import OUT, Account, Work, refined
 

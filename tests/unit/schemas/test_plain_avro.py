@@ -6,9 +6,10 @@ import fastavro
 import msgspec
 from hypothesis import given
 
-from schemas import raw_message
+from schemas import raw_record
 from schemas.codec import encode
-from schemas.raw_message import RawMessage, write
+from schemas.raw_message import RawMessage
+from schemas.raw_record import write
 from tests.support.raw import message as raw_of
 from tests.support.records import RAW_MESSAGES
 
@@ -40,15 +41,15 @@ def test_a_message_becomes_the_bytes_that_fastavro_writes(message: RawMessage) -
 def test_a_device_of_any_length_is_written():
     """What the messages of a device with a long id begin with is not remembered, and written all the same."""
     raw = raw_of(device="d" * 100_000)
-    before = raw_message._begin.cache_info().currsize
+    before = raw_record._begin.cache_info().currsize
     assert write(raw) == encode(raw)
-    assert raw_message._begin.cache_info().currsize == before
+    assert raw_record._begin.cache_info().currsize == before
 
 
 def test_a_device_is_remembered():
     """The second message of a device begins with what the first did."""
     first, second = raw_of(device="new here", message_id="1"), raw_of(device="new here", message_id="2")
     assert write(first) == encode(first)
-    hits = raw_message._begin.cache_info().hits
+    hits = raw_record._begin.cache_info().hits
     assert write(second) == encode(second)
-    assert raw_message._begin.cache_info().hits == hits + 1
+    assert raw_record._begin.cache_info().hits == hits + 1

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas import raw_message
+from schemas import raw_record
 from schemas.codec import Undecodable, decode, encode
-from schemas.raw_message import RawMessage, read
+from schemas.raw_message import RawMessage
+from schemas.raw_record import read
 from tests.support.records import RAW_MESSAGES
 
 NOW = 1_790_000_000_123_456
@@ -54,7 +55,7 @@ def test_damaged_bytes_mean_the_same_either_way(message, noise, position, cut):
 @given(USUAL)
 def test_a_usual_message_is_read_the_short_way(message):
     """Nothing but length, age and attributes decides."""
-    assert message == raw_message._usual(encode(message))
+    assert message == raw_record._usual(encode(message))
 
 
 @pytest.mark.parametrize("size", [8192, 16384 + 5, 1 << 20])
@@ -71,5 +72,5 @@ def test_a_long_body_is_read_the_long_way(size):
         body=bytes(size),
     )
 
-    assert raw_message._usual(encode(message)) is None
+    assert raw_record._usual(encode(message)) is None
     assert message == read(encode(message))
