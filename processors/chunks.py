@@ -4,7 +4,7 @@ Stock faust-streaming 0.15.3 spends about 60 µs on each record before an agent 
 to process, and may deliver a record twice or leave one out around a rebalance. Here one event carries a run of records
 (3 µs a record), and nothing counts as processed until `ChunkConsumer.processed` was called.
 
-These internals of faust-streaming 0.15.3 are overridden; tests/contract/test_faust_internals.py fails when one has moved:
+These internals of faust-streaming 0.15.3 and aiokafka 0.14.0 are overridden; tests/contract/test_faust_internals.py fails when one has moved:
 
 - `App._new_transport`, `Transport.Consumer`: to put our consumer in place. A setting for the consumer class would do.
 - `Consumer._new_consumer_thread`: to put our `processors.fetches.FetchThread` in place. A setting for its class would do.
