@@ -36,9 +36,11 @@ def shared(
 
     """
     with _members(command, count, settings) as members:
-        begun = _done(members, counter, least=WARM)
+        first = _done(members, counter, [WARM] * count)
+        # Who came first gave something up when the last one came, and has to go on behind that.
+        begun = _done(members, counter, [each + WARM for each in first])
         clocks, wall = [Clock(pid) for pid, _ in members], time.perf_counter()
-        work = _done(members, counter, total=total) - begun
+        work = sum(_done(members, counter, begun, total)) - sum(begun)
         return Figure(work, sum(clock.cpu for clock in clocks) / count, time.perf_counter() - wall)
 
 
@@ -59,8 +61,10 @@ def _members(command: str, count: int, settings: Mapping[str, str]) -> Iterator[
         yield members
 
 
-def _done(members: Sequence[Member], counter: re.Pattern[str], *, least: int = 0, total: int = 0) -> int:
-    """What was done in all, as soon as each member has done the least and all together the total.
+def _done(
+    members: Sequence[Member], counter: re.Pattern[str], least: Sequence[int], total: int = 0
+) -> Sequence[int]:
+    """What each member has done, as soon as that is its least, and all together have done the total.
 
     Raises:
         RuntimeError: a member has nothing to do, or does not get on.
@@ -69,8 +73,8 @@ def _done(members: Sequence[Member], counter: re.Pattern[str], *, least: int = 0
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         done = [_counted(port, counter) for _, port in members]
-        if min(done) >= least and sum(done) >= total:
-            return sum(done)
+        if all(each >= wanted for each, wanted in zip(done, least, strict=True)) and sum(done) >= total:
+            return done
         time.sleep(0.1)
     raise RuntimeError(f"of {total:,} the members have done {done}")
 
