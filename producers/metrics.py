@@ -31,7 +31,7 @@ class Outcome(StrEnum):
     LIMITED = "limited"
     """Over the device's or the tenant's rate limit: the same message may succeed later."""
     UNAVAILABLE = "unavailable"
-    """Kafka did not acknowledge in time, or too much waits for it: the same message may succeed later."""
+    """Kafka did not acknowledge in time, or too much is under way: the same message may succeed later."""
 
     # Of a member it is a function of Python's, and counting by members calls it each time.
     __hash__ = str.__hash__
@@ -115,6 +115,9 @@ BODIES_GIVEN_UP = Counter(
 BODY_BYTES = Gauge(
     "headrace_edge_body_bytes",
     "Bytes of CoAP bodies whose last block is to come, what it takes to remember them included.",
+)
+LARGE_BODY_BYTES = Gauge(
+    "headrace_edge_large_body_bytes", "Bytes of HTTP bodies beyond 64 KiB that are under way."
 )
 WAITING_REQUESTS = Gauge("headrace_edge_waiting_requests", "CoAP requests that wait for Kafka.")
 UNACKNOWLEDGED_ANSWERS = Gauge(

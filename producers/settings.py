@@ -54,6 +54,11 @@ class HttpSettings(Section, env_prefix="HEADRACE_HTTP__"):
     max_body_bytes: int = Field(
         1 << 20, description="The largest body; Digital Twins takes 32 KiB whatever this says."
     )
+    max_bodies_bytes: int = Field(
+        128 << 20,
+        gt=0,
+        description="Bytes of all bodies that are larger than 64 KiB and under way at the same time; who comes on top hears 503.",
+    )
     max_connections: int = Field(
         1000,
         gt=0,

@@ -53,10 +53,13 @@ async def application(
             metrics.REMEMBERED_TOKENS.set_function(verifier.__len__)
         limits = Limits(edge.limits)
         metrics.RATE_BUCKETS.set_function(limits.__len__)
+        room = body.Room(settings.max_bodies_bytes, retry_after=edge.retry_after)
+        metrics.LARGE_BODY_BYTES.set_function(lambda: room.taken)
         yield Application(
             Door(tenants=Tenants(settings.tokens, verifier), devices=devices),
             limits,
             outbox,
+            room,
             body_timeout=settings.body_timeout,
             retry_after=edge.retry_after,
         )
@@ -69,17 +72,26 @@ class Application:
         door: who may come in.
         limits: how much each may send.
         outbox: where messages go.
+        room: for large bodies.
         body_timeout: seconds that a body may take.
         retry_after: seconds after which a client should come back when the log did not take what it sent.
 
     """
 
     def __init__(
-        self, door: Door, limits: Limits, outbox: Outbox, *, body_timeout: float, retry_after: int
+        self,
+        door: Door,
+        limits: Limits,
+        outbox: Outbox,
+        room: body.Room,
+        *,
+        body_timeout: float,
+        retry_after: int,
     ) -> None:
         self._door = door
         self._limits = limits
         self._outbox = outbox
+        self._room = room
         self._body_timeout = body_timeout
         self._retry_after = retry_after
         self._routes = [Route(dialect) for dialect in DIALECTS]
@@ -117,10 +129,15 @@ class Application:
         speaker = await dialect.admit(request, self._door)
         if speaker.device:
             self._limit(speaker.tenant, {speaker.device: 1})
-        messages = dialect.read(request, speaker, await body.whole(request, patience=self._body_timeout))
-        if not speaker.device:
-            self._limit(speaker.tenant, Counter(message.device for message in messages))
-        await self._outbox.put(messages)
+        share = body.Share(self._room)
+        try:
+            whole = await body.whole(request, share, patience=self._body_timeout)
+            messages = dialect.read(request, speaker, whole)
+            if not speaker.device:
+                self._limit(speaker.tenant, Counter(message.device for message in messages))
+            await self._outbox.put(messages)
+        finally:
+            share.free()
         count(dialect.name, Outcome.ACCEPTED, len(messages))
         return dialect.success(request)
 

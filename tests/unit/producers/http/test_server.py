@@ -5,7 +5,7 @@ import gc
 import gzip
 import json
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from producers.limits import TenantLimits
 from producers.metrics import Outcome
 from producers.settings import ROLES, HttpSettings
 from runtime.publisher import Broken, Overloaded, PublishError, TooLarge, Undelivered
+from schemas.raw_message import RawMessage
 from schemas.topics import RAW_TOPICS
 from tests.support.edge import DEVICE_TOKEN, Edge, edge
 from tests.support.fakes import MemoryOutbox
@@ -268,6 +269,50 @@ async def test_a_client_that_leaves_is_counted_once(
         assert await asyncio.wait_for(fates.get(), 5) == ("graph", Outcome.MALFORMED)
     assert fates.empty()
     assert "request failed" not in capsys.readouterr().out
+
+
+class Waiting(MemoryOutbox):
+    """Knows what became of messages when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.put_once, self.known = asyncio.Event(), asyncio.Event()
+
+    def put(self, messages: Iterable[RawMessage]) -> asyncio.Future[None]:
+        """See `producers.outbox.Outbox.put`."""
+        self.put_once.set()
+        return asyncio.ensure_future(self._told(super().put(messages)))
+
+    async def _told(self, outcome: asyncio.Future[None]) -> None:
+        await self.known.wait()
+        await outcome
+
+
+async def test_large_bodies_have_so_much_room_and_no_more():
+    """Who comes with a large body when there is no room hears 503, and may come again; small ones always have room."""
+    large, outbox = GRAPH.ljust(70 << 10), Waiting()
+    async with edge(outbox, max_bodies_bytes=100 << 10, max_body_bytes=80 << 10) as served:
+        first = asyncio.create_task(send(served, "graph", large))
+        await asyncio.wait_for(outbox.put_once.wait(), 5)
+        refused = await send(served, "graph", large)
+        assert (refused.status, refused.headers["Retry-After"]) == (503, "5")
+        outbox.known.set()
+        assert [(await first).status, (await send(served, "graph")).status] == [204, 204]
+        assert (await send(served, "graph", large)).status == 204
+        assert REGISTRY.get_sample_value("headrace_edge_large_body_bytes") == 0
+
+
+@pytest.mark.parametrize(("size", "status"), [(len(GRAPH), 204), (70 << 10, 503)])
+async def test_a_body_needs_as_much_room_as_it_turns_out_to_have(size: int, status: int):
+    """A small body needs none, also where its length is told by nobody, or it is compressed."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield GRAPH
+        yield b" " * (size - len(GRAPH))
+
+    async with edge(MemoryOutbox(), max_bodies_bytes=1) as served:
+        packed = await send(served, "graph", gzip.compress(GRAPH.ljust(size)), Content_Encoding="gzip")
+        assert [packed.status, (await send(served, "graph", pieces())).status] == [status, status]
 
 
 def _refusals() -> int:
