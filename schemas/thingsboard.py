@@ -43,16 +43,6 @@ class _Timed(Untyped, frozen=True, gc=False, forbid_unknown_fields=True):
     values: _Values
 
 
-def entries(feature: Feature, body: bytes) -> Sequence[Entry]:
-    """What a body of that feature holds.
-
-    Raises:
-        NotTelemetry: it is none.
-
-    """
-    return typed(read(feature, body))
-
-
 def read(feature: Feature, body: bytes) -> Sequence[Untyped]:
     """The entries of a body, their values not looked at.
 

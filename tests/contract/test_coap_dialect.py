@@ -15,10 +15,10 @@ from producers.coap.remote import Proof
 from producers.coap.site import Bounds, Site
 from producers.coap.thingsboard import ThingsBoard
 from producers.limits import Limits
+from schemas import thingsboard
 from schemas.identity import content_id
 from schemas.raw_message import Attribute, RawMessage
 from schemas.reading import Feature
-from schemas.thingsboard import entries
 from tests.support.coap import ACK, CON, NON, TOKEN, MemoryRemote, fleet, request
 from tests.support.edge import edge
 from tests.support.fakes import MemoryOutbox
@@ -65,7 +65,11 @@ def datagram(sample: Mapping[str, Any]) -> bytes:
 def found(raw: RawMessage) -> dict[str, Any]:
     """A message as the samples describe it."""
     feature = Feature(raw.attributes.get(Attribute.FEATURE, "telemetry"))
-    identity = "content" if raw.message_id == content_id(entries(feature, raw.body)) else "exchange"
+    identity = (
+        "content"
+        if raw.message_id == content_id(thingsboard.typed(thingsboard.read(feature, raw.body)))
+        else "exchange"
+    )
     try:
         return {"identity": identity, "readings": readings(raw)}
     except Unusable as error:

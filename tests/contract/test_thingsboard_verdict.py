@@ -14,7 +14,7 @@ from producers.coap.thingsboard import ThingsBoard
 from schemas import thingsboard
 from schemas.dead_letter import Reason
 from schemas.reading import Feature
-from schemas.thingsboard import Entry, NotTelemetry, entries, typed
+from schemas.thingsboard import Entry, NotTelemetry, read, typed
 from tests.support.coap import device, fleet
 
 SCALARS = (
@@ -198,6 +198,6 @@ def test_the_short_cut_is_taken(body):
 def verdict(body: bytes) -> list[Entry] | None:
     """The entries, if there are any."""
     try:
-        return list(entries(Feature.TELEMETRY, body))
+        return list(typed(read(Feature.TELEMETRY, body)))
     except NotTelemetry:
         return None
