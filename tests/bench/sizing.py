@@ -26,8 +26,8 @@ FEWEST_PARTITIONS, SPREAD = 12, 2
 """Of a raw topic; and for each process, so that they share evenly."""
 REMEMBERED = 1.25 * 3600
 """Seconds of identities that a window holds at most."""
-PROCESS_MIB, SINK_MIB = 100, 144
-"""What an edge and a processor hold that know nobody yet, with their queues; and a sink: see docs/memory.md."""
+EDGE_MIB, PROCESSOR_MIB, SINK_MIB = 510, 550, 640
+"""What a CoAP edge, a processor and a sink hold at most, beside devices, sessions and identities: see docs/memory.md."""
 
 _DAY, _GB, _MIB = 86_400, 1e9, 1 << 20
 
@@ -73,7 +73,8 @@ def need(costs: Costs, bytes_of: Footprint, devices: int, cadence: str) -> Need:
     partitions = FEWEST_PARTITIONS * math.ceil(wanted / FEWEST_PARTITIONS)
     known = devices * (edges * bytes_of.device + processors * bytes_of.place)
     memory = (
-        (edges + processors) * PROCESS_MIB
+        edges * EDGE_MIB
+        + processors * PROCESSOR_MIB
         + known / _MIB
         + sinks * SINK_MIB
         + rate * REMEMBERED * bytes_of.identity / _MIB
