@@ -9,7 +9,7 @@ from processors.app import build
 from processors.normalise import NORMALISERS
 from processors.settings import ProcessSettings
 from producers.coap import server as coap
-from producers.http import server as http
+from producers.http import application as http
 from runtime.devices import PlaceTable
 from runtime.settings import KafkaSettings
 from schemas.dead_letter import Reason
