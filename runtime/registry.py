@@ -8,6 +8,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from prometheus_client import Gauge
 
+from runtime.memory import give_back_free
 from runtime.settings import KafkaSettings
 from schemas.codec import Undecodable, decode
 from schemas.device import Device
@@ -63,6 +64,8 @@ class Registry(Generic[T]):
         self._loaded.wait()
         if self._failure is not None:
             raise RuntimeError(f"cannot read the device registry: {self._failure}") from self._failure
+        # Of 100,000 devices the records that were read leave 20 MB behind.
+        give_back_free()
         log.info("registry loaded", devices=len(self.devices))
         return self
 

@@ -29,6 +29,7 @@ from producers.settings import CoapSettings, EdgeSettings
 from runtime import log as runtime_log
 from runtime.devices import Devices, DeviceTable
 from runtime.health import health
+from runtime.memory import give_back_freed
 from runtime.process import until_told_to_stop
 from runtime.publisher import Publisher
 from runtime.registry import Registry
@@ -131,6 +132,7 @@ def _show_queue(sock: socket.socket, transport: str) -> None:
 
 def main() -> None:
     """Run the CoAP edge until SIGTERM or SIGINT, with settings from the environment."""
+    give_back_freed()
     runtime_log.configure(LogSettings())
     settings, edge, kafka = CoapSettings(), EdgeSettings(), KafkaSettings()
     with Registry(kafka, DeviceTable()) as registry:

@@ -25,6 +25,7 @@ from producers.settings import EdgeSettings, HttpSettings
 from runtime import log as logging
 from runtime.devices import DeviceTable
 from runtime.health import health
+from runtime.memory import give_back_freed
 from runtime.process import until_told_to_stop
 from runtime.publisher import Publisher
 from runtime.registry import Registry
@@ -54,6 +55,7 @@ BACKLOG = 1024
 
 def main() -> None:
     """Run the edge until SIGTERM or SIGINT: `headrace http`."""
+    give_back_freed()
     logging.configure(LogSettings())
     settings, edge, kafka = HttpSettings(), EdgeSettings(), KafkaSettings()
     with Registry(kafka, DeviceTable()) as registry:
