@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from processors.normalise import normalise
-from runtime.registry import Devices, DeviceTable, Registry
+from runtime.devices import Places, PlaceTable
+from runtime.registry import Registry
 from runtime.settings import KafkaSettings
 from schemas.raw_message import RawMessage
 
@@ -31,10 +32,10 @@ class Work(NamedTuple):
         """From the command line."""
         return cls(*(kind(word) for kind, word in zip((str, str, int, int, int), sys.argv[1:], strict=True)))
 
-    def devices(self) -> DeviceTable:
+    def devices(self) -> PlaceTable:
         """Who is registered, as of now."""
-        with Registry(KafkaSettings(bootstrap=self.bootstrap)) as devices:
-            return devices
+        with Registry(KafkaSettings(bootstrap=self.bootstrap), PlaceTable()) as registry:
+            return registry.devices
 
 
 class Account:
@@ -60,7 +61,7 @@ class Account:
             os._exit(0)
 
 
-def refined(message: RawMessage, devices: Devices) -> dict[str, Any]:
+def refined(message: RawMessage, devices: Places) -> dict[str, Any]:
     """What a peer puts out for a message."""
     place, labels = devices.known(message.tenant, message.device)
     readings = [{"quantity": r.quantity, "at": r.measured_at, "number": r.number} for r in normalise(message)]

@@ -1,8 +1,10 @@
 """What a line of the bench says of its figures."""
 
+import importlib
+
 import pytest
 
-from tests.bench.__main__ import together
+from tests.bench.__main__ import LINES, together
 from tests.bench.line import OURS, Figure, Result
 
 
@@ -13,6 +15,12 @@ def result(ours, other, *, least=0.0, ratios=None):
         "peer": [Figure(rate, 1.0, 1.0) for rate in other],
     }
     return Result("line", "messages", figures, least, ratios or {})
+
+
+@pytest.mark.parametrize("module", LINES.values())
+def test_every_line_can_be_played(module):
+    """Each line's module is there, and has what plays it."""
+    assert callable(importlib.import_module(module).results)
 
 
 def test_a_rate_is_the_median_of_its_rounds():
