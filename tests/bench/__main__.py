@@ -104,9 +104,11 @@ def _section(found: Sequence[Shown], rounds: int) -> str:
     parts = [f"{machine()}; {rounds} rounds, medians."]
     for result in found:
         shown = result.table()
-        columns = [str(column.header) for column in shown.columns]
+        # In the terminal the first header is the title, and what has to be said of the whole.
+        about, *columns = [str(column.header) for column in shown.columns]
         rows = zip(*(column.cells for column in shown.columns), strict=True)
-        parts += [f"### {result.line}", table(columns, rows), str(shown.caption or "")]
+        parts += [f"### {result.line}", about.removeprefix(result.line).strip()]
+        parts += [table(["", *columns], rows), str(shown.caption or "")]
     return "\n\n".join(filter(None, parts))
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,9 +11,14 @@ import uvloop
 from aiocoap import resource
 from aiohttp import web
 
+from producers.outbox import KafkaOutbox
+from producers.thingsboard import message
+from runtime.devices import DeviceTable
 from runtime.publisher import Publisher
+from runtime.registry import Registry
 from runtime.settings import KafkaSettings
-from schemas.topics import RAW_TOPICS
+from schemas.identity import exchange_id
+from schemas.reading import Feature
 
 
 async def _http(port: str) -> None:
@@ -30,25 +36,46 @@ async def _http(port: str) -> None:
     await _ready()
 
 
-class _Telemetry(resource.Resource):
-    """Puts each body onto the log, and answers when it is there."""
+_TOKEN = 2
+"""Where the access token stands in a path."""
 
-    def __init__(self, publisher: Publisher) -> None:
+
+class _Telemetry(resource.Resource):
+    """Knows the device by its token, puts its message onto the log, and answers when it is there."""
+
+    def __init__(self, token: str, devices: DeviceTable, outbox: KafkaOutbox) -> None:
         super().__init__()
-        self._publisher = publisher
+        self._token = token
+        self._devices = devices
+        self._outbox = outbox
 
     async def render_post(self, request: aiocoap.Message) -> aiocoap.Message:
-        await self._publisher.send(RAW_TOPICS["thingsboard"], request.payload, key=b"device")
+        now, body = time.time_ns() // 1000, request.payload
+        device = self._devices.by_token(self._token)
+        if device is None:
+            return aiocoap.Message(code=aiocoap.UNAUTHORIZED)
+        endpoint = request.remote.uri_base
+        raw = message(
+            tenant=device.tenant,
+            device=device.device,
+            feature=Feature.TELEMETRY,
+            body=body,
+            received_at=now,
+            untimed_id=lambda: exchange_id(endpoint, request.mid, request.token, body, now),
+        )
+        await self._outbox.put([raw])
         return aiocoap.Message(code=aiocoap.CREATED)
 
 
 async def _coap(port: str, bootstrap: str, *path: str) -> None:
-    """Stock aiocoap, with its own context and resources."""
-    site = resource.Site()
-    async with Publisher(KafkaSettings(bootstrap=bootstrap), delivery_timeout=5) as publisher:
-        site.add_resource(path, _Telemetry(publisher))
-        await aiocoap.Context.create_server_context(site, bind=("127.0.0.1", int(port)))
-        await _ready()
+    """Stock aiocoap, with its own context and resources, doing what the edge does with a body."""
+    site, kafka = resource.Site(), KafkaSettings(bootstrap=bootstrap)
+    with Registry(kafka, DeviceTable()) as registry:
+        async with Publisher(kafka, delivery_timeout=5) as publisher:
+            telemetry = _Telemetry(path[_TOKEN], registry.devices, KafkaOutbox(publisher))
+            site.add_resource(path, telemetry)
+            await aiocoap.Context.create_server_context(site, bind=("127.0.0.1", int(port)))
+            await _ready()
 
 
 async def _ready() -> None:

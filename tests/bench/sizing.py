@@ -20,7 +20,7 @@ BUSY = 0.6
 """How much of its core a process may need: the rest is for a rush, a rebalance, and catching up after an outage."""
 GATHERED = 10
 """Fetches of a processor a second while messages are few; see `processors.fetches`."""
-BLOCK = 500
+BLOCK = 1000
 """Messages of a block while they are many."""
 FEWEST_PARTITIONS, SPREAD = 12, 2
 """Of a raw topic; and for each process, so that they share evenly."""
