@@ -9,7 +9,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,15 +16,10 @@ import msgspec
 from rich.table import Table
 
 from headrace.stack.stack import Stack
-from runtime.publisher import Publisher
-from runtime.settings import KafkaSettings
-from schemas.codec import encode
-from schemas.device import Device
-from schemas.topics import DEVICES, key
 from sinks.clickhouse.client import connect
 from sinks.settings import ClickHouseSettings
 from tests.bench.coap_fleet import READINGS, Sent, send
-from tests.bench.fleet import access_token
+from tests.bench.edge import register
 from tests.bench.line import Chart, apart, cpu_of
 from tests.bench.queryable import Observer
 from tests.support.processes import stack_settings
@@ -118,16 +112,9 @@ def results(rounds: int, said: Callable[[str], None]) -> Iterator[Whole]:
 
 async def _played(folder: Path, rounds: int, said: Callable[[str], None]) -> Whole:
     async with Stack(stack_settings(folder), fresh=True) as stack:
-        async with Publisher(KafkaSettings(bootstrap=stack.bootstrap), delivery_timeout=30) as publisher:
-            for name in FLEET:
-                await publisher.send(DEVICES, encode(_device(name)), key=key("bench", name))
+        await asyncio.to_thread(register, stack.bootstrap, FLEET)
         await known(stack, len(FLEET))
         return await asyncio.to_thread(_measured, stack, rounds, said)
-
-
-def _device(name: str) -> Device:
-    token = sha256(access_token(name).encode()).hexdigest()
-    return Device(tenant="bench", device=name, token_sha256s=[token], place="hall-7")
 
 
 def _measured(stack: Stack, rounds: int, said: Callable[[str], None]) -> Whole:
