@@ -76,6 +76,7 @@ def main() -> None:
         console.print(result.table())
     console.print(f"\n{machine()}, {arguments.rounds} rounds, medians")
     if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_bytes(
             msgspec.json.format(msgspec.json.encode({"machine": machine(), "results": found}))
         )
