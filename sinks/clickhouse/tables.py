@@ -53,7 +53,8 @@ def _messages(blocks: Sequence[Block]) -> pa.Table:
         return SCHEMA.empty_table()
     names = ["origin_offset" if name == "offset" else name for name in SCHEMA.names]
     table = pa.Table.from_batches([block.messages for block in some], SCHEMA)
-    table = table.unify_dictionaries().combine_chunks().rename_columns(names)
+    # Dictionaries become one on the way: to unify them first would copy every index once more.
+    table = table.combine_chunks().rename_columns(names)
     runs = [
         (origin, sum(block.messages.num_rows for block in run))
         for origin, run in itertools.groupby(

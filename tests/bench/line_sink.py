@@ -21,13 +21,14 @@ import pyarrow as pa
 from confluent_kafka import Consumer, Producer
 
 from headrace.stack.stack import Stack
+from processors.settings import ProcessSettings
 from runtime.memory import give_back_freed
 from runtime.settings import KafkaSettings
 from runtime.topics import topic_ids
 from schemas.reading import reading
 from schemas.reading_block import Fate, MessageRow, Span, decode, encode
 from schemas.topics import READINGS
-from sinks.app import consumer_options
+from sinks.app import KEPT_BYTES, LARGE_BYTES, consumer_options
 from sinks.clickhouse import canary
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.tables import tables
@@ -42,12 +43,12 @@ from tests.support.processes import stack_settings
 
 TOPIC = "raw-thingsboard"
 PARTITIONS, DEVICES = 4, 1000
-MESSAGES, READINGS_EACH = 500, 3
-"""Of a block, and of a message."""
+MESSAGES, READINGS_EACH = ProcessSettings().chunk_messages, 3
+"""Of a block, as a busy processor makes it, and of a message."""
 BATCH = -(-SinkSettings().batch_rows // (MESSAGES * READINGS_EACH))
 """Blocks that fill a batch."""
-BATCHES = 2
-"""Of each partition."""
+BATCHES = 10
+"""Of each partition: more than a sink holds in all, so that most of its memory has been used before, as in one that runs for days."""
 
 Record = tuple[int, Span, bytes]
 """Offset, range and content of a block."""
@@ -98,7 +99,7 @@ def _candidates(bootstrap: str, url: str, engine: int, file: Path) -> Mapping[st
 
 def _ours(where: ClickHouseSettings, engine: int, bootstrap: str) -> Figure:
     """In a process of its own: the sink, from when it is given its partitions to when all is stored and committed."""
-    give_back_freed()
+    give_back_freed(large_bytes=LARGE_BYTES, kept_bytes=KEPT_BYTES)
     kafka, settings = KafkaSettings(bootstrap=bootstrap), SinkSettings(group=f"sink-{where.database}")
     client = connect(where, insert_timeout=settings.insert_timeout)
     sink = _Counting(client)
@@ -138,7 +139,7 @@ class _Counting(ClickHouseSink):
 
 def _prebuilt(where: ClickHouseSettings, engine: int, file: Path) -> Figure:
     """In a process of its own: the same tables, made already, under the same settings."""
-    give_back_freed()
+    give_back_freed(large_bytes=LARGE_BYTES, kept_bytes=KEPT_BYTES)
     client = connect(where, insert_timeout=60)
     sink = ClickHouseSink(client)
     made = [(batch, tables(batch)) for batch in _batches(file)]
@@ -151,7 +152,7 @@ def _prebuilt(where: ClickHouseSettings, engine: int, file: Path) -> Figure:
 
 def _tuples(where: ClickHouseSettings, engine: int, file: Path) -> Figure:
     """In a process of its own: one batch, row by row."""
-    give_back_freed()
+    give_back_freed(large_bytes=LARGE_BYTES, kept_bytes=KEPT_BYTES)
     client = connect(where, insert_timeout=60)
     found = tables(next(_batches(file)))
     made = {name: (rows.column_names, _rows(rows)) for name, rows in found.items()}
