@@ -71,15 +71,13 @@ def main() -> None:
         for result in results(arguments.rounds, lambda text: print(text, file=sys.stderr, flush=True)):
             found.append(result)
             console.print(result.table())
+            _save(found, arguments.json)
     for result in together(found):
         found.append(result)
         console.print(result.table())
     console.print(f"\n{machine()}, {arguments.rounds} rounds, medians")
+    _save(found, arguments.json)
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_bytes(
-            msgspec.json.format(msgspec.json.encode({"machine": machine(), "results": found}))
-        )
         console.print(f"Every figure: {arguments.json}")
     if arguments.plot:
         _draw(found, arguments.plot)
@@ -91,6 +89,13 @@ def main() -> None:
     for text in missed:
         console.print(f"NOT REACHED  {text}")
     sys.exit(1 if missed else 0)
+
+
+def _save(found: Sequence[Shown], file: Path | None) -> None:
+    """After each line: what took half an hour is not lost to the line that follows."""
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(msgspec.json.format(msgspec.json.encode({"machine": machine(), "results": found})))
 
 
 def _draw(found: Sequence[Shown], folder: Path) -> None:

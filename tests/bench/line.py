@@ -207,9 +207,8 @@ def cpu_of(pid: int) -> float:
         OSError: it is gone.
 
     """
-    return (
-        sum(int(task.read_text().split()[0]) for task in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
-    )
+    # The clock that clock_getcpuclockid(3) names: it counts threads that have ended, too.
+    return time.clock_gettime((~pid << 3) | 2)
 
 
 def machine() -> str:
