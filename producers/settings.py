@@ -118,6 +118,10 @@ class HttpSettings(Section, env_prefix="HEADRACE_HTTP__"):
             raise ValueError("HEADRACE_HTTP__JWKS needs HEADRACE_HTTP__ISSUER and _AUDIENCES")
         if bool(self.certificate) != bool(self.private_key):
             raise ValueError("HEADRACE_HTTP__CERTIFICATE and _PRIVATE_KEY belong together")
+        if self.max_bodies_bytes < self.max_body_bytes:
+            raise ValueError(
+                "HEADRACE_HTTP__MAX_BODIES_BYTES is room for less than one body of HEADRACE_HTTP__MAX_BODY_BYTES"
+            )
         return self
 
 

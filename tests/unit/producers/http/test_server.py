@@ -302,17 +302,31 @@ async def test_large_bodies_have_so_much_room_and_no_more():
         assert REGISTRY.get_sample_value("headrace_edge_large_body_bytes") == 0
 
 
-@pytest.mark.parametrize(("size", "status"), [(len(GRAPH), 204), (70 << 10, 503)])
-async def test_a_body_needs_as_much_room_as_it_turns_out_to_have(size: int, status: int):
+async def test_a_body_needs_as_much_room_as_it_turns_out_to_have():
     """A small body needs none, also where its length is told by nobody, or it is compressed."""
 
-    async def pieces() -> AsyncIterator[bytes]:
+    async def pieces(size: int) -> AsyncIterator[bytes]:
         yield GRAPH
         yield b" " * (size - len(GRAPH))
 
-    async with edge(MemoryOutbox(), max_bodies_bytes=1) as served:
-        packed = await send(served, "graph", gzip.compress(GRAPH.ljust(size)), Content_Encoding="gzip")
-        assert [packed.status, (await send(served, "graph", pieces())).status] == [status, status]
+    async def statuses(served: Any, size: int) -> list[int]:
+        packed = send(served, "graph", gzip.compress(GRAPH.ljust(size)), Content_Encoding="gzip")
+        return [answer.status for answer in await asyncio.gather(packed, send(served, "graph", pieces(size)))]
+
+    outbox = Waiting()
+    async with edge(outbox, max_bodies_bytes=100 << 10, max_body_bytes=80 << 10) as served:
+        first = asyncio.create_task(send(served, "graph", GRAPH.ljust(70 << 10)))
+        await asyncio.wait_for(outbox.put_once.wait(), 5)
+        small = asyncio.create_task(statuses(served, len(GRAPH)))
+        assert await statuses(served, 70 << 10) == [503, 503]
+        outbox.known.set()
+        assert [(await first).status, *await small] == [204, 204, 204]
+
+
+def test_one_body_of_the_largest_always_has_room():
+    """An edge that could never take what it says it takes does not start."""
+    with pytest.raises(ValidationError, match="room for less than one body"):
+        HttpSettings(max_body_bytes=200 << 20)
 
 
 def _refusals() -> int:
