@@ -4,7 +4,8 @@ import argparse
 import importlib
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import cast
 
@@ -63,20 +64,12 @@ def main() -> None:
     if unknown := sorted(set(arguments.lines) - set(LINES)):
         parser.error(f"no such line: {', '.join(unknown)}; there are {', '.join(LINES)}")
     console, found = Console(width=120), list[Shown]()
-    for name in arguments.lines or LINES:
-        results = cast(
-            "Callable[[int, Callable[[str], None]], Iterator[Shown]]",
-            importlib.import_module(LINES[name]).results,
-        )
-        for result in results(arguments.rounds, lambda text: print(text, file=sys.stderr, flush=True)):
-            found.append(result)
-            console.print(result.table())
-            _save(found, arguments.json)
-    for result in together(found):
+    # `together` looks at what was found only when all lines have been played.
+    for result in chain(_played(arguments.lines or LINES, arguments.rounds), together(found)):
         found.append(result)
         console.print(result.table())
+        _save(found, arguments.json)
     console.print(f"\n{machine()}, {arguments.rounds} rounds, medians")
-    _save(found, arguments.json)
     if arguments.json:
         console.print(f"Every figure: {arguments.json}")
     if arguments.plot:
@@ -89,6 +82,15 @@ def main() -> None:
     for text in missed:
         console.print(f"NOT REACHED  {text}")
     sys.exit(1 if missed else 0)
+
+
+def _played(lines: Iterable[str], rounds: int) -> Iterator[Shown]:
+    for name in lines:
+        results = cast(
+            "Callable[[int, Callable[[str], None]], Iterator[Shown]]",
+            importlib.import_module(LINES[name]).results,
+        )
+        yield from results(rounds, lambda text: print(text, file=sys.stderr, flush=True))
 
 
 def _save(found: Sequence[Shown], file: Path | None) -> None:
