@@ -1,7 +1,7 @@
 """Publisher: records onto the log, each acknowledged by the broker before anybody is told so."""
 
 import asyncio
-from collections import deque
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, Self
 
@@ -50,6 +50,9 @@ QUEUE_FULL_SECONDS = 0.01
 
 BUSY_SECONDS, IDLE_SECONDS = 0.001, 0.1
 """How often librdkafka is asked what happened, while something is on its way, and while nothing is."""
+
+LEAVE_SECONDS = 10.0
+"""How long a publisher that ends waits for what is on its way."""
 
 
 Settled = Callable[[PublishError | None], None]
@@ -120,8 +123,10 @@ class Publisher:
             "compression.type": "lz4",
         }
         self._max_record_bytes = max_record_bytes
-        self._acknowledged: deque[tuple[Settled, KafkaError | None]] = deque()
         self._unsettled = 0
+        self._idle = asyncio.Event()
+        """Nothing is on its way, or nothing was when we last looked."""
+        self._idle.set()
         self.error: str = ""
         """What broke the producer for good, or ""."""
 
@@ -135,9 +140,9 @@ class Publisher:
 
     async def __aexit__(self, *_: object) -> None:
         """Give queued records up to ten seconds to be acknowledged, then stop."""
-        await self._loop.run_in_executor(None, self._producer.flush, 10)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), LEAVE_SECONDS)
         self._timer.cancel()
-        self._settle()
         # librdkafka's threads end when nobody refers to the producer any more.
         del self._producer
 
@@ -185,7 +190,8 @@ class Publisher:
         """What `post` takes so that `settled` hears of each of its records, on the loop; it must not raise."""
 
         def delivered(error: KafkaError | None, _: Any) -> None:
-            self._acknowledged.append((settled, error))
+            self._unsettled -= 1
+            settled(None if error is None else _translated(error))
 
         return delivered
 
@@ -219,7 +225,8 @@ class Publisher:
         except KafkaException as error:
             raise _translated(error.args[0]) from error
         self._unsettled += 1
-        if self._unsettled == 1:
+        if self._idle.is_set():
+            self._idle.clear()
             self._timer.cancel()
             self._timer = self._loop.call_later(BUSY_SECONDS, self._look)
 
@@ -227,15 +234,10 @@ class Publisher:
         # On the loop and not in a thread, which would fight with it for the interpreter at each acknowledgement.
         try:
             self._producer.poll(0)
-            self._settle()
         finally:
+            if not self._unsettled:
+                self._idle.set()
             self._timer = self._loop.call_later(BUSY_SECONDS if self._unsettled else IDLE_SECONDS, self._look)
-
-    def _settle(self) -> None:
-        while self._acknowledged:
-            settled, error = self._acknowledged.popleft()
-            self._unsettled -= 1
-            settled(None if error is None else _translated(error))
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
