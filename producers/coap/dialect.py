@@ -6,7 +6,7 @@ from typing import Protocol
 import msgspec
 
 from producers.coap.remote import Proof
-from schemas.device import Device
+from runtime.devices import Speaker
 from schemas.raw_message import RawMessage
 
 
@@ -29,7 +29,7 @@ class Dialect(Protocol):
     name: str
     """As in `schemas.topics.RAW_TOPICS`."""
 
-    def admit(self, method: int, path: Sequence[str], proof: Proof) -> Device:
+    def admit(self, method: int, path: Sequence[str], proof: Proof) -> Speaker:
         """The device that speaks, before any of its body is kept.
 
         Args:
@@ -42,7 +42,7 @@ class Dialect(Protocol):
 
         """
 
-    def read(self, device: Device, arrival: Arrival) -> RawMessage:
+    def read(self, device: Speaker, arrival: Arrival) -> RawMessage:
         """The message that the body is.
 
         Raises:

@@ -10,8 +10,7 @@ from producers.coap.refusal import Refused
 from producers.coap.remote import Proof
 from producers.metrics import Outcome
 from producers.thingsboard import NAME, message
-from runtime.devices import Devices
-from schemas.device import Device
+from runtime.devices import Devices, Speaker
 from schemas.identity import exchange_id
 from schemas.raw_message import RawMessage
 from schemas.reading import Feature
@@ -40,7 +39,7 @@ class ThingsBoard:
         self._devices = devices
         self._tenant = tenant
 
-    def admit(self, method: int, path: Sequence[str], proof: Proof) -> Device:
+    def admit(self, method: int, path: Sequence[str], proof: Proof) -> Speaker:
         """See `Dialect.admit`. Content-Format is nobody's concern: ThingsBoard never looks at it."""
         if method not in (_GET, _POST):
             raise Refused(Code.METHOD_NOT_ALLOWED, Outcome.MALFORMED)
@@ -54,7 +53,7 @@ class ThingsBoard:
             raise Refused(Code.UNAUTHORIZED, Outcome.UNAUTHORISED)
         return device
 
-    def read(self, device: Device, arrival: Arrival) -> RawMessage:
+    def read(self, device: Speaker, arrival: Arrival) -> RawMessage:
         """See `Dialect.read`."""
         try:
             return message(
@@ -75,7 +74,7 @@ class ThingsBoard:
         except NotTelemetry as error:
             raise Refused(Code.BAD_REQUEST, Outcome.MALFORMED) from error
 
-    def _speaker(self, token: str | None, proof: Proof) -> Device | None:
+    def _speaker(self, token: str | None, proof: Proof) -> Speaker | None:
         if token is not None:
             return self._devices.by_token(token)
         registered = self._devices.by_certificate(proof.certificate) if proof.certificate else None

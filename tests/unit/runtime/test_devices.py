@@ -1,5 +1,7 @@
 from hashlib import sha256
 
+import pytest
+
 from runtime import devices
 from runtime.devices import DeviceTable, PlaceTable
 from schemas.device import Device
@@ -23,11 +25,12 @@ def test_a_device_is_found_by_everything_it_is_known_by():
     """Id, token and certificate lead to the same device."""
     table = DeviceTable([boiler()])
 
-    assert [boiler()] * 3 == [
+    found = [
         table.by_id("acme", "boiler-7"),
         table.by_token("s3cret"),
         table.by_certificate(CERTIFICATE),
     ]
+    assert [("acme", "boiler-7")] * 3 == [(each.tenant, each.device) for each in found]
 
 
 def test_nobody_is_found_by_what_nobody_has():
@@ -104,10 +107,26 @@ def test_a_device_is_known_while_its_entry_is_replaced():
 
 def test_the_same_entry_again_changes_nothing():
     """An entry that is put again leaves its device with all of its credentials."""
-    device = boiler()
-    table = DeviceTable([device, device])
+    table = DeviceTable([boiler(), boiler()])
 
-    assert [device] * 2 == [table.by_token("s3cret"), table.by_certificate(CERTIFICATE)]
+    assert None not in [table.by_token("s3cret"), table.by_certificate(CERTIFICATE)]
+
+
+def test_what_is_no_digest_changes_nothing():
+    """An entry with a credential that cannot be one is refused whole."""
+    table = DeviceTable([boiler()])
+
+    with pytest.raises(ValueError, match="hex"):
+        table.put(boiler(token_sha256s=("s3cret",), components=["fan"]))
+
+    assert () == table.by_token("s3cret").components
+
+
+def test_a_digest_may_be_written_in_capitals():
+    """What tells apart is the number that the digits write."""
+    table = DeviceTable([boiler(token_sha256s=(sha256(b"s3cret").hexdigest().upper(),))])
+
+    assert table.by_token("s3cret") is not None
 
 
 def test_a_credential_that_was_taken_away_is_forgotten():

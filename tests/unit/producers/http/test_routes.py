@@ -30,7 +30,12 @@ def found(path: str) -> Mapping[str, str] | None:
 
 
 @settings(deadline=None)
-@given(st.lists(SEGMENTS, max_size=6).map(lambda segments: "/" + "/".join(segments)))
+@given(
+    # Unlike a server, `make_mocked_request` takes what stands behind two slashes for a host.
+    st.lists(SEGMENTS, max_size=6)
+    .map(lambda segments: "/" + "/".join(segments))
+    .filter(lambda target: not target.startswith("//"))
+)
 @example("/digitaltwins/my%20Twin%2F1%C3%A9/telemetry")
 @example("/digitaltwins/a%252Fb/components/c%25d/telemetry")
 @example("/digital%74wins/a/telemetry")
