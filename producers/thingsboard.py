@@ -9,6 +9,9 @@ from schemas.thingsboard import is_timed, read, typed
 
 NAME = "thingsboard"
 
+# Looked up once: to Python 3.11 that takes longer than to compare with it.
+_TELEMETRY = Feature.TELEMETRY
+
 
 def message(
     *,
@@ -42,6 +45,6 @@ def message(
         message_id=content_id(typed(found)) if is_timed(found) else untimed_id(),
         received_at=received_at,
         content_type="application/json",
-        attributes={} if feature is Feature.TELEMETRY else {Attribute.FEATURE: feature.value},
+        attributes={} if feature is _TELEMETRY else {Attribute.FEATURE: feature.value},
         body=body,
     )

@@ -105,15 +105,15 @@ class MessageLayer:
             message = decode(data)
         except Malformed:
             count_dropped(Dropped.MALFORMED)
-            if Type(data[0] >> 4 & 3) is Type.CON:
+            if data[0] >> 4 & 3 == Type.CON:
                 remote.send(_bare(_RESET, data[2:4]))
             return
         if message.is_request and message.type <= Type.NON:
             self._take(remote, message, data)
-        elif message.type is Type.CON:
+        elif message.type == Type.CON:
             # A ping, or the response to a question that we never ask.
             remote.send(_bare(_RESET, data[2:4]))
-        elif message.type is not Type.NON:
+        elif message.type != Type.NON:
             self._exchanges.end(remote.key, message.message_id)
 
     async def close(self, patience: float) -> None:
@@ -133,12 +133,12 @@ class MessageLayer:
         told = self._duplicates.seen(this)
         if told is not None:
             count_dropped(Dropped.DUPLICATE)
-            if request.type is Type.CON and told:
+            if request.type == Type.CON and told:
                 remote.send(_response(_ACK, request.message_id, request.token, told))
             return
         exchange = _Exchange(self, remote, request, this)
         self._running += 1
-        if request.type is Type.CON:
+        if request.type == Type.CON:
             self._piggyback.wait(exchange)
         try:
             self._handler(request, remote, exchange)
@@ -170,7 +170,7 @@ class MessageLayer:
         """Send a response as a message of its own, confirmable if the request was."""
         mine = self._message_id
         self._message_id = mine + 1 & 0xFFFF
-        if request.type is Type.CON and not self._exchanges.full:
+        if request.type == Type.CON and not self._exchanges.full:
             self._exchanges.begin(remote, mine, _response(_CON, mine, request.token, response))
         else:
             remote.send(_response(_NON, mine, request.token, response))

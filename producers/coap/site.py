@@ -93,7 +93,7 @@ class Site:
         except Refused as refused:
             self._count(name, refused.outcome, started)
             # RFC 7252, section 5.4.1: silently
-            silent = refused.code == Code.BAD_OPTION and request.type is Type.NON
+            silent = refused.code == Code.BAD_OPTION and request.type == Type.NON
             reply.answer(None if silent else refused.answer())
         except Exception:
             self._count(name, Outcome.FAILED, started)

@@ -7,8 +7,6 @@ Upstream changes that would remove this module and `options.py`: `ExtensibleIntE
 `_value2member_map_`, and `Message.decode` raising only `UnparsableMessage`.
 """
 
-from enum import IntEnum
-
 import msgspec
 
 from producers.coap.options import Malformed, Options, read
@@ -21,8 +19,8 @@ _REQUEST = 0
 _CLASSES = frozenset({_REQUEST, 2, 4, 5})
 
 
-class Type(IntEnum):
-    """How a message wants to be acknowledged (RFC 7252, section 4)."""
+class Type:
+    """How a message wants to be acknowledged (RFC 7252, section 4). Plain numbers: each datagram is asked several times."""
 
     CON = 0
     NON = 1
@@ -30,13 +28,10 @@ class Type(IntEnum):
     RST = 3
 
 
-_TYPES = tuple(Type)
-
-
 class Datagram(msgspec.Struct, frozen=True, gc=False):
     """One message as it arrived."""
 
-    type: Type
+    type: int
     code: int
     message_id: int
     token: bytes
@@ -69,6 +64,4 @@ def decode(data: bytes) -> Datagram:
     if code == 0 and len(data) > HEADER:
         raise Malformed("an empty message with more than a header")
     options, payload = read(data, token_end)
-    return Datagram(
-        _TYPES[data[0] >> 4 & 3], code, data[2] << 8 | data[3], data[HEADER:token_end], options, payload
-    )
+    return Datagram(data[0] >> 4 & 3, code, data[2] << 8 | data[3], data[HEADER:token_end], options, payload)

@@ -33,7 +33,7 @@ def test_what_aiocoap_writes():
     message = decode(
         request(b"body", path=["a", long_segment], mtype=NON, token=b"12345678", no_response=26, size1=70_000)
     )
-    assert message.type is Type.NON
+    assert message.type == Type.NON
     assert message.token == b"12345678"
     assert message.options.path == ("a", long_segment)
     assert message.options.no_response == 26
