@@ -9,9 +9,10 @@ LIFETIME = 247.0
 """EXCHANGE_LIFETIME: how long a Message ID means the same message. Identical bytes later are a new message: a device
 that wakes every ten minutes with the same Message ID and the same temperature has measured it again."""
 
-SLICES = 4
+SLICES = 3
 """What a slice of the lifetime brought is forgotten at once, when the first of it is as old as that: a message is
-remembered for at least 185 s. A retransmission comes within 145: 45 s until it is sent, 100 s on its way."""
+remembered for at least 165 s. A retransmission comes within 145: 45 s until it is sent, 100 s on its way. Each slice more is
+one more place to look in."""
 
 TOTAL = 100_000
 """Messages; some 100 bytes each, whoever sends them: 10 MB, and no more at whatever rate."""
