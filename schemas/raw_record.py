@@ -52,43 +52,41 @@ def read(data: bytes) -> RawMessage:
 
 _MORE, _NEGATIVE = 0x80, 0x01
 """Of the first byte of a length: another byte follows; it is below zero (Avro 1.11 specification, "Binary Encoding")."""
-_ALL_MORE = sum(_MORE << 7 * byte for byte in range(7))
+_TENANT_AT = len(_HEADER)
 
 
 def _usual(data: bytes) -> RawMessage | None:
     """A message as most are: no text longer than 63 bytes, no attributes, a body below 8 KiB, a time of our age.
 
-    A short cut, in half the time of all else together: whatever is not usual, mistakes included, is None, and means what
-    `decode` makes of it.
+    A short cut, in a third of the time: whatever is not usual, mistakes included, is None, and means what `decode` makes
+    of it.
     """
     if not data.startswith(_HEADER):
         return None
     # What is read behind an unusual length is wrong, and thrown away in the end.
-    texts, at, lengths = [], len(_HEADER), 0
     try:
-        for _ in range(4):
-            size = data[at]
-            lengths |= size
-            begin, at = at + 1, at + 1 + (size >> 1)
-            texts.append(data[begin:at].decode())
-        a, b, c, d, e, f, g, h = data[at : at + 8]
-        size, begin = data[at + 8], at + 9
-        at = begin + (size >> 1)
-        content_type, attributes = data[begin:at].decode(), data[at]
-        lengths |= size
-        size, begin = data[at + 1], at + 2
+        dialect_at = _TENANT_AT + 1 + (data[_TENANT_AT] >> 1)
+        device_at = dialect_at + 1 + (data[dialect_at] >> 1)
+        id_at = device_at + 1 + (data[device_at] >> 1)
+        time_at = id_at + 1 + (data[id_at] >> 1)
+        kind_at = time_at + 8
+        end = kind_at + 1 + (data[kind_at] >> 1)
+        lengths = data[_TENANT_AT] | data[dialect_at] | data[device_at] | data[id_at] | data[kind_at]
+        a, b, c = data[time_at : time_at + 3]
+        received = a + (b << 7) + (c << 14) + _higher(data[time_at + 3 : kind_at])
+        tenant, dialect = _sender(data[_TENANT_AT:device_at])
+        device, message_id = data[device_at + 1 : id_at].decode(), data[id_at + 1 : time_at].decode()
+        content_type, attributes = _kind(data[kind_at + 1 : end]), data[end]
+        size, begin = data[end + 1], end + 2
         if size & _MORE:
             size, begin = size - _MORE + (data[begin] << 7), begin + 1
-        body = data[begin:]
     except (ValueError, IndexError):
         return None
-    eight = a & b & c & d & e & f & g >= _MORE > h
-    if not eight or (a | size) & _NEGATIVE or lengths & (_MORE | _NEGATIVE) or attributes:
+    body = data[begin:]
+    if lengths & (_MORE | _NEGATIVE) or (a | size) & _NEGATIVE or not a & b & c & _MORE or attributes:
         return None
     if len(body) != size >> 1 or data[begin - 1] & _MORE:
         return None
-    received = a + (b << 7) + (c << 14) + (d << 21) + (e << 28) + (f << 35) + (g << 42) + (h << 49)
-    tenant, dialect, device, message_id = texts
     return RawMessage(
         tenant=tenant,
         dialect=dialect,
@@ -99,3 +97,30 @@ def _usual(data: bytes) -> RawMessage | None:
         attributes={},
         body=body,
     )
+
+
+_ALL_MORE = sum(_MORE << 7 * byte for byte in range(7))
+
+
+@lru_cache(1024)
+def _higher(five: bytes) -> int:
+    """What the last five of a time's eight bytes say: the same for two seconds.
+
+    Raises:
+        ValueError: it has fewer bytes, or more.
+
+    """
+    d, e, f, g, h = five
+    if not d & e & f & g >= _MORE > h:
+        raise ValueError("another number of bytes")
+    return (d << 21) + (e << 28) + (f << 35) + (g << 42) + (h << 49)
+
+
+@lru_cache(1024)
+def _sender(two: bytes) -> tuple[str, str]:
+    """Tenant and dialect, as they begin a message: less than 1 KB each."""
+    end = 1 + (two[0] >> 1)
+    return two[1:end].decode(), two[end + 1 :].decode()
+
+
+_kind = lru_cache(100)(bytes.decode)
