@@ -19,7 +19,7 @@ class Speaker(msgspec.Struct, frozen=True, gc=False):
     enabled: bool
     components: Sequence[str]
     credentials: Sequence[bytes]
-    """A digest each, as `_token` and `_certificate` make them."""
+    """A digest each, as `_digest` and `_certificate` make them."""
 
 
 class Devices(Protocol):
