@@ -7,7 +7,7 @@ to process, and may deliver a record twice or leave one out around a rebalance. 
 These internals of faust-streaming 0.15.3 and aiokafka 0.14.0 are overridden; tests/contract/test_faust_internals.py fails when one has moved:
 
 - `App._new_transport`, `Transport.Consumer`: to put our consumer in place. A setting for the consumer class would do.
-- `Consumer._new_consumer_thread`: to put our `processors.fetches.FetchThread` in place. A setting for its class would do.
+- `Consumer._new_consumer_thread`: to put our `processors.fetches.FetchTask` in place. A setting for its class would do.
 - `Consumer.getmany`, `Consumer._wait_next_records`: to yield chunks, and not to sleep a second when buffers are full.
   Upstream: a batch-wise `getmany`.
 - `Consumer._getmany`: to fetch nothing of a partition before its window is there. Upstream: a pause that lasts over the
@@ -46,7 +46,7 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 from mode.utils.futures import notify
 
-from processors.fetches import FetchThread
+from processors.fetches import FetchTask
 from processors.progress import Progress
 from runtime.faults import Moment, reached
 
@@ -164,7 +164,7 @@ class ChunkConsumer(Consumer):
                 self._moves += 1
 
     async def _seek_assigned(self, tp: Any, offset: int) -> bool:
-        # On the Kafka client's own thread, where neither a rebalance nor a fetch can come in between.
+        # In one step of the Kafka client's own queue, where neither a rebalance nor a fetch can come in between.
         if tp not in self._thread.assignment():
             return False
         self._thread.seek(tp, offset)
@@ -176,8 +176,8 @@ class ChunkConsumer(Consumer):
         self._sought.clear()
         self._moves += 1
 
-    def _new_consumer_thread(self) -> FetchThread:
-        return FetchThread(self, loop=self.loop, beacon=self.beacon)
+    def _new_consumer_thread(self) -> FetchTask:
+        return FetchTask(self, loop=self.loop, beacon=self.beacon)
 
     def _is_chunked(self, tp: Any) -> bool:
         return tp.topic in self.app.chunk_topics

@@ -3,10 +3,11 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -24,6 +25,12 @@ from schemas.reading_block import Fate, MessageRow, Span
 from schemas.topics import DEAD_LETTERS, READINGS
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
+
+LARGE_BYTES = 1 << 20
+"""Of a chunk's records; one of more is processed in a thread. As readings it takes a second, for which the loop may stand still,
+and many of them more seconds than the group waits for a sign of life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +115,8 @@ class Refinery:
     async def _process(self, records: Sequence[RawRecord], chunk: Any, owned: Owned) -> Taken | None:
         reached(Moment.CHUNK_TAKEN)
         began, before = time.perf_counter(), owned.window.now
-        rows = refine(records, owned.source, owned.window, self._devices)
+        aside = sum(len(record.value or b"") for record in records) > LARGE_BYTES
+        rows = await _call(aside, refine, records, owned.source, owned.window, self._devices)
         if owned.limit.exceeded(rows):
             owned.held = _held(owned)
             log.error(owned.held)
@@ -116,7 +124,7 @@ class Refinery:
             metrics.HELD.labels(owned.source.dialect, owned.source.partition).set(1)
             return None
         owned.next = chunk.offset + 1
-        whole = blocks(rows, owned.source, time=before)
+        whole = await _call(aside, partial(blocks, time=before), rows, owned.source)
         forget_early(self._allowance)
         _count(rows, whole, owned.source, owned.window)
         metrics.CHUNK_SECONDS.observe(time.perf_counter() - began)
@@ -159,6 +167,11 @@ class Refinery:
         ]
         reached(Moment.BLOCKS_SENT)
         return asyncio.gather(*sent)
+
+
+async def _call(aside: bool, function: Callable[..., T], *arguments: Any) -> T:
+    """Its result, of this thread or of another."""
+    return await asyncio.to_thread(function, *arguments) if aside else function(*arguments)
 
 
 def _held(owned: Owned) -> str:

@@ -1,6 +1,7 @@
 """What `processors.chunks` takes for granted in faust-streaming, so that an upgrade that moves it fails here."""
 
 import ast
+import asyncio
 import inspect
 import textwrap
 from importlib.metadata import version
@@ -23,7 +24,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, ConsumerReb
 from faust.transport.drivers.aiokafka import Consumer as KafkaConsumer
 from faust.types.tuples import ConsumerMessage, Message
 from mode.services import Service
-from mode.threads import QueueServiceThread
+from mode.threads import QueueServiceThread, ServiceThread
 
 from processors.app import build
 from processors.chunks import Chunk, ChunkConsumer, ChunkTransport
@@ -102,8 +103,25 @@ def test_kafka_is_told_to_gather():
     """The consumer of Faust's thread is made by `_create_worker_consumer`, and starts with what it was told to fetch."""
     assert "_create_worker_consumer" in names(AIOKafkaConsumerThread._create_consumer)
     assert {"_fetch_min_bytes", "_fetch_max_wait_ms"} <= names(AIOKafkaConsumer.start)
-    assert "FetchThread" in names(ChunkConsumer._new_consumer_thread)
+    assert "FetchTask" in names(ChunkConsumer._new_consumer_thread)
     assert "_new_consumer_thread" in names(ThreadDelegateConsumer.__init__)
+
+
+def test_a_service_in_a_thread_may_have_a_task_instead():
+    """Mode starts and stops what `Worker` makes, which serves on the loop that was given, and sweeps that loop in one place."""
+    assert {"Worker", "start", "_thread_running"} <= names(ServiceThread.start)
+    assert "stop" in names(ServiceThread.stop)
+    assert {"_serve", "set_shutdown"} <= names(ServiceThread._start_thread)
+    assert "_gather_remaining_tasks" in names(ServiceThread._serve)
+    assert "all_tasks" in names(ServiceThread._gather_remaining_tasks)
+    assert "thread_loop" in parameters(ServiceThread.__init__)
+
+
+async def test_the_app_has_one_loop(app):
+    """Kafka is spoken to where chunks are processed."""
+    thread = app.consumer._thread
+
+    assert thread.thread_loop is thread.parent_loop is asyncio.get_running_loop()
 
 
 def test_what_is_fetched_ahead_is_kept_by_partition():
@@ -278,7 +296,6 @@ def test_old_generations_do_not_reach_the_agent():
 async def test_the_consumer_holds_what_we_touch(app):
     """The consumer has the state that we read and write."""
     consumer = app.consumer
-    consumer._thread.thread_loop.close()
 
     assert isinstance(consumer, ChunkConsumer)
     for name in (

@@ -68,8 +68,7 @@ async def _consumer(thread):
     app = build(KafkaSettings(), ProcessSettings(chunk_messages=10), PlaceTable())
     app.consumer_generation_id = 1
     consumer = app.consumer
-    # The real one would run in an event loop of its own.
-    consumer._thread.thread_loop.close()
+    # The real one would ask Kafka.
     consumer._thread = thread
     consumer._active_partitions = {HERE, THERE}
     return consumer

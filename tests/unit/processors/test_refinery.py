@@ -1,4 +1,5 @@
 import asyncio
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -7,11 +8,12 @@ from typing import Any
 import pytest
 from faust.types import TP
 
+from processors import refinery as module
 from processors.dedupe import Allowance, Window
 from processors.limit import DeadLetterLimit
 from processors.partitions import Partitions
 from processors.progress import Progress
-from processors.refine import Source
+from processors.refine import Source, refine
 from processors.refinery import Refinery
 from runtime.devices import PlaceTable
 from runtime.publisher import Broken, Overloaded
@@ -270,6 +272,28 @@ async def test_a_dead_letter_is_sent_before_its_block(refinery, log):
     letter = codec.decode(DeadLetter, log.sent[0]["value"])
     assert ["dead-letters", "readings"] == [sent["topic"] for sent in log.sent]
     assert (b"who/knows", bad.value, 100) == (log.sent[0]["key"], letter.value, letter.offset)
+
+
+async def test_the_loop_goes_on_while_a_large_chunk_is_processed(refinery, log, monkeypatch):
+    """A chunk that takes longer than the group waits for a sign of life keeps nobody else waiting."""
+    loop, begun, seen = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def watched(*arguments):
+        loop.call_soon_threadsafe(begun.set)
+        assert seen.wait(10)
+        return refine(*arguments)
+
+    monkeypatch.setattr(module, "refine", watched)
+    monkeypatch.setattr(module, "LARGE_BYTES", sum(len(each.value) for each in chunk(100, 102).value))
+    taking = asyncio.ensure_future(refinery.take(chunk(100, 103)))
+    await begun.wait()
+    seen.set()
+    await taking
+    assert [(100, 103)] == log.spans()
+
+    monkeypatch.setattr(module, "refine", lambda *_: pytest.fail(threading.current_thread().name))
+    with pytest.raises(pytest.fail.Exception, match="MainThread"):
+        await refinery.take(chunk(104, 106))
 
 
 async def test_a_chunk_is_done_when_everything_is_acknowledged(refinery, log):
