@@ -50,6 +50,8 @@ class Pump:
                     self._outstanding += 1
                     self._settled.clear()
                     await self._sent.put((event, await self._refinery.take(event.message)))
+                    # As long as nothing is full, nothing of this waits; and the group wants signs of life, from this loop.
+                    await asyncio.sleep(0)
                 acknowledging.cancel()
         finally:
             self._settled.set()

@@ -167,3 +167,31 @@ async def test_a_hand_over_waits_for_nothing_that_failed(processed):
         await asyncio.wait_for(pump.run(FakeStream(1)), 10)
 
     await asyncio.wait_for(pump.settled(), 10)
+
+
+async def test_the_loop_has_its_turn_after_each_chunk(processed):
+    """Also while nothing has to be waited for: in the same loop the process keeps its place in the group."""
+    turns, taken_at = [], []
+
+    class Watched(FakeRefinery):
+        """Notes at which turn of the loop a chunk is taken."""
+
+        async def take(self, chunk):
+            """See `processors.refinery.Refinery`."""
+            taken_at.append(len(turns))
+            return await super().take(chunk)
+
+    async def count():
+        while True:
+            turns.append(None)
+            await asyncio.sleep(0)
+
+    stream = FakeStream(3)
+    counting = asyncio.create_task(count())
+    pump = asyncio.create_task(pumping(Watched([None] * 3), processed).run(stream))
+    await stream.delivered.wait()
+    for task in (counting, pump):
+        task.cancel()
+    await asyncio.wait([counting, pump])
+
+    assert taken_at == sorted(set(taken_at))
