@@ -1,7 +1,8 @@
 """Devices in memory: of each what its process asks for, and nothing else, since a fleet is large."""
 
+import contextlib
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from typing import Protocol
@@ -62,10 +63,6 @@ class DeviceTable:
         """Add a device, or replace what was known about it.
 
         Others look meanwhile: there is no moment at which a device that stays is not known.
-
-        Raises:
-            ValueError: a digest of it is not hexadecimal; nothing has changed.
-
         """
         speaker = _speaker(device)
         known = self._by_id.get(device.tenant, {}).get(device.device)
@@ -152,8 +149,8 @@ _NOBODY: Mapping[str, Known] = {}
 
 def _speaker(device: Device) -> Speaker:
     """What many have in common is one object."""
-    tokens = map(bytes.fromhex, device.token_sha256s)
-    certificates = map(_certificate, map(bytes.fromhex, device.certificate_sha256s))
+    tokens = _digests(device.token_sha256s)
+    certificates = map(_certificate, _digests(device.certificate_sha256s))
     return Speaker(
         tenant=sys.intern(device.tenant),
         device=device.device,
@@ -161,6 +158,13 @@ def _speaker(device: Device) -> Speaker:
         components=tuple(map(sys.intern, device.components)),
         credentials=(*tokens, *certificates),
     )
+
+
+def _digests(named: Iterable[str]) -> Iterator[bytes]:
+    """What is not hexadecimal is the digest of nothing, and nobody is known by it. The rest of its entry holds: it may revoke."""
+    for text in named:
+        with contextlib.suppress(ValueError):
+            yield bytes.fromhex(text)
 
 
 def _enabled(speaker: Speaker | None) -> Speaker | None:

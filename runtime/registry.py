@@ -10,7 +10,7 @@ from prometheus_client import Gauge
 
 from runtime.memory import give_back_free
 from runtime.settings import KafkaSettings
-from schemas.codec import decode
+from schemas.codec import Undecodable, decode
 from schemas.device import Device
 from schemas.topics import DEVICES
 
@@ -29,12 +29,7 @@ class Table(Protocol):
         """How many devices there are."""
 
     def put(self, device: Device) -> None:
-        """Add a device, or replace what was known about it.
-
-        Raises:
-            ValueError: a credential of it is none; nothing has changed.
-
-        """
+        """Add a device, or replace what was known about it."""
 
     def remove(self, tenant: str, device: str) -> None:
         """Forget a device, if it was known."""
@@ -123,7 +118,7 @@ class Registry(Generic[T]):
             return
         try:
             self.devices.put(decode(Device, value))
-        except ValueError as error:  # Undecodable is one
+        except Undecodable as error:
             # Skipped, not fatal: one bad entry must not keep the other devices from speaking.
             log.warning("registry entry ignored", key=key, offset=message.offset(), error=str(error))
 

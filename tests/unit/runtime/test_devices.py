@@ -1,7 +1,5 @@
 from hashlib import sha256
 
-import pytest
-
 from runtime import devices
 from runtime.devices import DeviceTable, PlaceTable
 from schemas.device import Device
@@ -112,14 +110,12 @@ def test_the_same_entry_again_changes_nothing():
     assert None not in [table.by_token("s3cret"), table.by_certificate(CERTIFICATE)]
 
 
-def test_what_is_no_digest_changes_nothing():
-    """An entry with a credential that cannot be one is refused whole."""
-    table = DeviceTable([boiler()])
+def test_what_is_no_digest_is_nobodys():
+    """The rest of its entry holds all the same: who was known by something else no longer is."""
+    table = DeviceTable([boiler(), boiler(token_sha256s=("s3cret",), components=["fan"])])
 
-    with pytest.raises(ValueError, match="hex"):
-        table.put(boiler(token_sha256s=("s3cret",), components=["fan"]))
-
-    assert () == table.by_token("s3cret").components
+    assert table.by_token("s3cret") is None
+    assert ("fan",) == table.by_certificate(CERTIFICATE).components
 
 
 def test_a_digest_may_be_written_in_capitals():
