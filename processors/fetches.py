@@ -21,9 +21,12 @@ These internals are overridden; tests/contract/test_faust_internals.py fails whe
 import asyncio
 from typing import Any
 
+import structlog
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
 from processors import metrics
+
+log = structlog.get_logger()
 
 ENOUGH_BYTES = 64 << 10
 """Kafka waits no longer as soon as it has so much, of all partitions of a broker: some hundred messages."""
@@ -42,7 +45,9 @@ class _Task:
     async def _serve(self) -> None:
         try:
             await self._service._serve()  # noqa: SLF001 - see the module's docstring
-        except Exception:  # noqa: BLE001 - it has crashed the app by now, which says why
+        except Exception:
+            # A thread would end here as well; whoever waits for the service must hear.
+            log.exception("Faust's consumer has failed")
             self._service.set_shutdown()
 
     def stop(self) -> None:
