@@ -125,7 +125,7 @@ class Publisher:
         self._max_record_bytes = max_record_bytes
         self._unsettled = 0
         self._idle = asyncio.Event()
-        """Nothing is on its way, or nothing was when we last looked."""
+        """Nothing is on its way: cleared by the first record, set at the first look after the last came home."""
         self._idle.set()
         self.error: str = ""
         """What broke the producer for good, or ""."""

@@ -104,7 +104,7 @@ _ALL_MORE = sum(_MORE << 7 * byte for byte in range(7))
 
 @lru_cache(1024)
 def _higher(five: bytes) -> int:
-    """What the last five of a time's eight bytes say: the same for two seconds.
+    """What the last five of a time's eight bytes say: the same for a second.
 
     Raises:
         ValueError: it has fewer bytes, or more.
