@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterable
 from typing import Any, Protocol
 
 from runtime.faults import Moment, reached
-from runtime.publisher import Publisher, PublishError
+from runtime.publisher import Outgoing, Publisher, PublishError
 from schemas.codec import encode_all
 from schemas.raw_message import IDENTITY_HEADER, RawMessage
 from schemas.raw_record import write
@@ -48,20 +48,17 @@ class KafkaOutbox:
         kept = list(messages)
         values = encode_all(kept) if len(kept) > 1 else map(write, kept)
         under_way = _UnderWay(len(kept))
-        delivered = self._publisher.telling(under_way.settled)
-        for message, value in zip(kept, values, strict=True):
-            try:
-                self._publisher.post(
-                    RAW_TOPICS[message.dialect],
-                    value,
-                    delivered,
-                    key=key(message.tenant, message.device),
-                    headers=[(IDENTITY_HEADER, message.identity())],
-                )
-            except PublishError as error:  # one more outcome: those before it are still waited for
-                under_way.settled(error)
-        under_way.settled(None)
+        self._publisher.post(map(_record, kept, values), under_way.settled)
         return under_way
+
+
+def _record(message: RawMessage, value: bytes) -> Outgoing:
+    return (
+        RAW_TOPICS[message.dialect],
+        value,
+        key(message.tenant, message.device),
+        [(IDENTITY_HEADER, message.identity())],
+    )
 
 
 class _UnderWay:
@@ -73,7 +70,7 @@ class _UnderWay:
     __slots__ = ("_callback", "_error", "_open")
 
     def __init__(self, records: int) -> None:
-        self._open = records + 1  # that all are sent
+        self._open = records
         self._error: PublishError | None = None
         """The first that was known."""
         self._callback: Callable[[_UnderWay], object] | None = None

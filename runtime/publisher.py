@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, Self
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -58,8 +58,8 @@ LEAVE_SECONDS = 10.0
 Settled = Callable[[PublishError | None], None]
 """Hears what became of a record: None when it is on the log."""
 
-Delivered = Callable[[KafkaError | None, Any], None]
-"""The same for librdkafka's ears."""
+Outgoing = tuple[str, bytes | None, bytes | None, list[tuple[str, str | bytes | None]]]
+"""A record on its way: topic, value, key, headers."""
 
 
 class Log(Protocol):
@@ -122,7 +122,7 @@ class Publisher:
             "linger.ms": linger_ms,
             "compression.type": "lz4",
         }
-        self._max_record_bytes = max_record_bytes
+        self._most_bytes = max_record_bytes - 4096  # the rest is for what Kafka puts beside them
         self._unsettled = 0
         self._idle = asyncio.Event()
         """Nothing is on its way: cleared by the first record, set at the first look after the last came home."""
@@ -167,57 +167,50 @@ class Publisher:
         """
         future: asyncio.Future[None] = self._loop.create_future()
 
-        def settled(error: PublishError | None) -> None:
+        def delivered(error: KafkaError | None, _: Any) -> None:
+            self._unsettled -= 1
             if future.cancelled():
                 return
             if error is None:
                 future.set_result(None)
             else:
-                future.set_exception(error)
+                future.set_exception(_translated(error))
 
-        self.post(
-            topic,
-            value,
-            self.telling(settled),
-            key=key,
-            headers=headers,
-            partition=partition,
-            timestamp_ms=timestamp_ms,
-        )
+        record: Outgoing = (topic, value, key, list(headers))
+        self._produce(record, delivered, partition=partition, timestamp_ms=timestamp_ms)
         return future
 
-    def telling(self, settled: Settled) -> Delivered:
-        """What `post` takes so that `settled` hears of each of its records, on the loop; it must not raise."""
+    def post(self, records: Iterable[Outgoing], settled: Settled) -> None:
+        """`send` for who waits for many records at once: of each, `settled` hears once, on the loop; it must not raise.
+
+        Of a record that cannot even be queued it hears at once, with what `send` would raise, and those behind it are queued
+        all the same.
+        """
 
         def delivered(error: KafkaError | None, _: Any) -> None:
             self._unsettled -= 1
             settled(None if error is None else _translated(error))
 
-        return delivered
+        for record in records:
+            try:
+                self._produce(record, delivered)
+            except PublishError as error:
+                settled(error)
 
-    def post(
+    def _produce(
         self,
-        topic: str,
-        value: bytes | None,
-        delivered: Delivered,
+        record: Outgoing,
+        delivered: Callable[[KafkaError | None, Any], None],
         *,
-        key: bytes | None = None,
-        headers: Sequence[tuple[str, bytes]] = (),
         partition: int = -1,
         timestamp_ms: int = 0,
     ) -> None:
-        """`send` for those who wait for many records at once, and make one `delivered` for all of them.
-
-        Raises:
-            Overloaded: the queue is full.
-            TooLarge: the value alone exceeds the limit.
-
-        """
-        if value is not None and len(value) > self._max_record_bytes - 4096:
-            raise TooLarge(f"{len(value)} bytes; {topic} takes {self._max_record_bytes - 4096}")
+        topic, value, key, headers = record
+        if value is not None and len(value) > self._most_bytes:
+            raise TooLarge(f"{len(value)} bytes; {topic} takes {self._most_bytes}")
         try:
             self._producer.produce(
-                topic, value, key, partition, delivered, timestamp=timestamp_ms, headers=list(headers)
+                topic, value, key, partition, delivered, timestamp=timestamp_ms, headers=headers
             )
         except BufferError as error:
             REFUSED.inc()
@@ -225,7 +218,7 @@ class Publisher:
         except KafkaException as error:
             raise _translated(error.args[0]) from error
         self._unsettled += 1
-        if self._idle.is_set():
+        if self._unsettled == 1 and self._idle.is_set():
             self._idle.clear()
             self._timer.cancel()
             self._timer = self._loop.call_later(BUSY_SECONDS, self._look)

@@ -1,15 +1,16 @@
 """An outbox sends everything first, waits for every outcome, and says of several failures the first."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
 from producers import outbox as module
 from producers.outbox import Delivery, KafkaOutbox
 from runtime.faults import Moment
-from runtime.publisher import Overloaded, Publisher, PublishError, Settled, TooLarge, Undelivered
+from runtime.publisher import Outgoing, Overloaded, Publisher, PublishError, Settled, TooLarge, Undelivered
 from schemas.codec import decode
 from schemas.raw_message import RawMessage
 from tests.support.raw import message
@@ -17,23 +18,22 @@ from tests.support.raw import message
 
 @dataclass
 class MemoryPublisher:
-    """A publisher whose acknowledgements are the test's to give; records of a refused body raise."""
+    """A publisher whose acknowledgements are the test's to give; records of a refused body are not queued."""
 
     refused: dict[bytes, PublishError] = field(default_factory=dict)
     sent: list[Settled] = field(default_factory=list)
 
-    def telling(self, settled: Settled) -> Settled:
-        """See `runtime.publisher.Publisher.telling`."""
-        return settled
-
-    def post(self, topic: str, value: bytes, settled: Settled, *, key: bytes, headers: Any) -> None:
+    def post(self, records: Iterable[Outgoing], settled: Settled) -> None:
         """See `runtime.publisher.Publisher.post`."""
-        record = decode(RawMessage, value)
-        assert (topic, key) == ("raw-thingsboard", b"acme/boiler-7")
-        assert headers == [("identity", record.identity())]
-        if record.body in self.refused:
-            raise self.refused[record.body]
-        self.sent.append(settled)
+        for topic, value, key, headers in records:
+            assert value is not None
+            record = decode(RawMessage, value)
+            assert (topic, key) == ("raw-thingsboard", b"acme/boiler-7")
+            assert headers == [("identity", record.identity())]
+            if record.body in self.refused:
+                settled(self.refused[record.body])
+            else:
+                self.sent.append(settled)
 
     def outbox(self) -> KafkaOutbox:
         """An outbox that sends through it."""
