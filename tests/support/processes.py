@@ -5,8 +5,9 @@ import contextlib
 import itertools
 import random
 import socket
+import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from headrace.stack.settings import StackSettings
@@ -18,9 +19,29 @@ _KINDS = (socket.SOCK_STREAM, socket.SOCK_DGRAM)
 
 
 def free_ports(count: int) -> list[int]:
-    """Port numbers that nobody uses now, each another."""
-    shuffled = random.SystemRandom().sample(_PORTS, len(_PORTS))
-    return list(itertools.islice(filter(_is_free, shuffled), count))
+    """Port numbers that nobody uses now, each another, and none that another process of these tests was given."""
+    with _turn:
+        return list(itertools.islice(_free, count))
+
+
+def _ours() -> Iterator[int]:
+    """Free ports, of one hundred after the other that is reserved until this process ends."""
+    hundreds = random.SystemRandom().sample(range(_PORTS.start, _PORTS.stop, 100), len(_PORTS) // 100)
+    reserved: dict[int, socket.socket] = {}
+    for first in itertools.cycle(hundreds):
+        if first not in reserved:
+            # A name that goes with its process, whatever ends that.
+            reservation = socket.socket(socket.AF_UNIX)
+            try:
+                reservation.bind(f"\0headrace-tests-{first}")
+            except OSError:
+                reservation.close()
+                continue
+            reserved[first] = reservation
+        yield from filter(_is_free, range(first, first + 100))
+
+
+_free, _turn = _ours(), threading.Lock()
 
 
 def _is_free(port: int) -> bool:
