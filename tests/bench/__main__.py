@@ -12,9 +12,9 @@ from typing import cast
 import msgspec
 from rich.console import Console
 
-from tests.bench.line import OURS, Figure, Result, Shown, machine
+from tests.bench.line import OURS, Figure, Result, Shown, machine, pace
 from tests.bench.raw_log import READINGS_A_MESSAGE
-from tests.support.page import rewrite, table
+from tests.support.page import rewrite, section, table
 
 LINES: Mapping[str, str] = {
     "coap": "tests.bench.line_coap",
@@ -28,6 +28,10 @@ LINES: Mapping[str, str] = {
 """Each line, and the module whose `results(rounds, said)` plays it."""
 
 
+COMMAND = "make bench"
+"""What the page says it is written by."""
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench",
@@ -37,10 +41,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("lines", nargs="*", metavar="LINE", help="all of them, if none is named")
     parser.add_argument("--rounds", type=int, default=5, help="of each line; the median counts (default: 5)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where every figure goes")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="where every figure goes, beside those of lines that are not played",
+    )
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="where each line is drawn, as SVG")
     parser.add_argument(
-        "--page", type=Path, metavar="FILE", help="which page the tables go into, if every line was played"
+        "--page",
+        type=Path,
+        metavar="FILE",
+        help="which page the tables go into, each in the place of its last one",
     )
     return parser
 
@@ -63,21 +75,28 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := sorted(set(arguments.lines) - set(LINES)):
         parser.error(f"no such line: {', '.join(unknown)}; there are {', '.join(LINES)}")
-    console, found = Console(width=120), list[Shown]()
+    console, found, before = Console(width=120), list[Shown](), pace()
     # `together` looks at what was found only when all lines have been played.
     for result in chain(_played(arguments.lines or LINES, arguments.rounds), together(found)):
         found.append(result)
-        console.print(result.table())
-        _save(found, arguments.json)
-    console.print(f"\n{machine()}, {arguments.rounds} rounds, medians")
-    if arguments.json:
-        console.print(f"Every figure: {arguments.json}")
+        after = pace()
+        about = f"{machine()}, which added ten million numbers in {before:.0f} ms before and {after:.0f} ms after; {arguments.rounds} rounds, medians."
+        before = after
+        console.print(result.table(), about, sep="\n", end="\n\n")
+        # At once: what took half an hour is not lost to the line that follows.
+        if arguments.json:
+            save(result, about, arguments.json)
+        if arguments.page:
+            write(result, about, arguments.page)
     if arguments.plot:
         _draw(found, arguments.plot)
-        console.print(f"Drawn: {arguments.plot}")
-    if arguments.page and set(arguments.lines or LINES) == set(LINES):
-        rewrite(arguments.page, "make bench", _section(found, arguments.rounds))
-        console.print(f"Written: {arguments.page}")
+    for what, where in (
+        ("Every figure", arguments.json),
+        ("Drawn", arguments.plot),
+        ("Written", arguments.page),
+    ):
+        if where:
+            console.print(f"{what}: {where}")
     missed = [text for result in found for text in result.missed()]
     for text in missed:
         console.print(f"NOT REACHED  {text}")
@@ -93,11 +112,13 @@ def _played(lines: Iterable[str], rounds: int) -> Iterator[Shown]:
         yield from results(rounds, lambda text: print(text, file=sys.stderr, flush=True))
 
 
-def _save(found: Sequence[Shown], file: Path | None) -> None:
-    """After each line: what took half an hour is not lost to the line that follows."""
-    if file:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(msgspec.json.format(msgspec.json.encode({"machine": machine(), "results": found})))
+def save(result: Shown, about: str, file: Path) -> None:
+    """In the place of what was found before; other lines stay."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    before = msgspec.json.decode(file.read_bytes())["results"] if file.exists() else ()
+    lines = {each["line"]: each for each in before}
+    lines[result.line] = msgspec.to_builtins(result) | {"about": about}
+    file.write_bytes(msgspec.json.format(msgspec.json.encode({"results": list(lines.values())})))
 
 
 def _draw(found: Sequence[Shown], folder: Path) -> None:
@@ -107,16 +128,27 @@ def _draw(found: Sequence[Shown], folder: Path) -> None:
         (folder / f"{_name(result)}.svg").write_bytes(charts.draw(result.chart()))
 
 
-def _section(found: Sequence[Shown], rounds: int) -> str:
-    """Every table, in Markdown."""
-    parts = [f"{machine()}; {rounds} rounds, medians."]
-    for result in found:
-        shown = result.table()
-        # In the terminal the first header is the title, and what has to be said of the whole.
-        about, *columns = [str(column.header) for column in shown.columns]
-        rows = zip(*(column.cells for column in shown.columns), strict=True)
-        parts += [f"### {result.line}", about.removeprefix(result.line).strip()]
-        parts += [table(["", *columns], rows), str(shown.caption or "")]
+def write(result: Shown, about: str, page: Path) -> None:
+    """In the place of the table that was there before; other lines stay."""
+    sections = re.split("^### ", section(page, COMMAND), flags=re.MULTILINE)[1:]
+    lines = {text.partition("\n")[0]: text.strip() for text in sections}
+    lines[result.line] = _shown(result, about)
+    rewrite(page, COMMAND, "\n\n".join(f"### {text}" for text in lines.values()))
+
+
+def _shown(result: Shown, about: str) -> str:
+    """A table, in Markdown."""
+    shown = result.table()
+    # In the terminal the first header is the title, and what has to be said of the whole.
+    first, *columns = [str(column.header) for column in shown.columns]
+    rows = zip(*(column.cells for column in shown.columns), strict=True)
+    parts = [
+        result.line,
+        first.removeprefix(result.line).strip(),
+        table(["", *columns], rows),
+        str(shown.caption or ""),
+        about,
+    ]
     return "\n\n".join(filter(None, parts))
 
 

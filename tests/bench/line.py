@@ -88,7 +88,7 @@ class Result(msgspec.Struct, frozen=True):
             figure.beside.get(LOAD, 0.0) / figure.wall for figure in self.figures[candidate]
         )
 
-    def pace(self, candidate: str) -> float:
+    def wall_rate(self, candidate: str) -> float:
         """Units a second by the clock on the wall."""
         return statistics.median(figure.work / figure.wall for figure in self.figures[candidate])
 
@@ -121,7 +121,7 @@ class Result(msgspec.Struct, frozen=True):
                 (f"{asked:,.0f}" if ours else f"{asked:g} x") if asked else "",
             )
         told = [
-            f"{busy:.0%} of the time at {self.pace(name):,.0f} {self.unit} a second beside {name}"
+            f"{busy:.0%} of the time at {self.wall_rate(name):,.0f} {self.unit} a second beside {name}"
             for name in self.figures
             if (busy := self.busy(name))
         ]
@@ -222,3 +222,13 @@ def machine() -> str:
         "unknown CPU",
     )
     return f"{len(os.sched_getaffinity(0))} cores of {model}, Linux {os.uname().release}"
+
+
+def pace() -> float:
+    """Milliseconds of CPU that it takes just now to add ten million numbers: what a core is worth to Python.
+
+    Where a machine is shared it changes from minute to minute, and with it every rate.
+    """
+    begun = time.process_time()
+    sum(range(10_000_000))
+    return (time.process_time() - begun) * 1000

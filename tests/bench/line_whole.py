@@ -16,6 +16,8 @@ import msgspec
 from rich.table import Table
 
 from headrace.stack.stack import Stack
+from producers.thingsboard import NAME
+from schemas.topics import RAW_TOPICS
 from sinks.clickhouse.client import connect
 from sinks.settings import ClickHouseSettings
 from tests.bench.coap_fleet import READINGS, Sent, send
@@ -35,7 +37,7 @@ WARM, SECONDS = 4.0, 6.0
 """Of each share: sent and not counted; and counted, for each round."""
 SATURATED = 15.0
 """Seconds for which the fleet sends as much as is answered."""
-EVERY = 0.05
+EVERY = 0.1
 """Seconds between two looks at ClickHouse: a latency is overstated by as much at most, beside what a look takes."""
 QUANTILES: Mapping[str, float] = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 PROCESSES = ("coap", "process", "sink", "kafka", "clickhouse")
@@ -120,7 +122,7 @@ async def _played(folder: Path, rounds: int, said: Callable[[str], None]) -> Who
 def _measured(stack: Stack, rounds: int, said: Callable[[str], None]) -> Whole:
     client = connect(ClickHouseSettings(url=stack.clickhouse_url), insert_timeout=60)
     said(f"capacity: {SATURATED:g} s of as much as is answered")
-    capacity = _observed(stack, client, None, SATURATED).observer.rate() / READINGS
+    capacity = _observed(stack, client, None, SATURATED).observer.rate()
     levels = []
     for share in SHARES:
         said(f"{share:.0%}: {capacity * share:,.0f} messages/s")
@@ -144,7 +146,7 @@ class _Run(NamedTuple):
 
 def _observed(stack: Stack, client: Any, rate: float | None, seconds: float) -> _Run:
     """Send, and look at ClickHouse until all that was accepted is there."""
-    observer = Observer(client, time.time())
+    observer = Observer(client, RAW_TOPICS[NAME], stack.settings.partitions, time.time())
     pids = {name: stack.pid(name) for name in PROCESSES}
     before, began = {name: cpu_of(pid) for name, pid in pids.items()}, time.monotonic()
     with ThreadPoolExecutor(1) as pool:
@@ -155,11 +157,10 @@ def _observed(stack: Stack, client: Any, rate: float | None, seconds: float) -> 
     sent, took = sending.result(), time.monotonic() - began
     cores = {name: (cpu_of(pid) - before[name]) / took for name, pid in pids.items()}
     deadline = time.monotonic() + PATIENCE
-    while observer.readings[-1][1] < sent.accepted * READINGS:
+    while (stored := observer.stored()) < sent.accepted * READINGS:
         if time.monotonic() > deadline:
-            raise TimeoutError(
-                f"{sent.accepted * READINGS:,} readings were accepted, {observer.readings[-1][1]:,} are stored"
-            )
+            raise TimeoutError(f"{sent.accepted * READINGS:,} readings were accepted, {stored:,} are stored")
         time.sleep(EVERY)
         observer.look()
+    observer.look()
     return _Run(sent, observer, cores | {"fleet": sent.cpu / seconds})
