@@ -7,7 +7,7 @@ from typing import Any
 _SEEN = "SELECT origin_partition, max(origin_offset) FROM messages WHERE %s GROUP BY 1"
 _BEHIND = "(origin_topic = '%s' AND origin_partition = %d AND origin_offset > %d)"
 """What is new, by the primary key: to read all of it again at each look would take more of ClickHouse than to store it."""
-_COUNT = "SELECT count() FROM readings WHERE measured_at >= fromUnixTimestamp64Milli({since:Int64})"
+_COUNT = "SELECT sum(readings) FROM messages WHERE received_at >= fromUnixTimestamp64Milli({since:Int64})"
 _STORED = """
 SELECT origin_partition, origin_offset, toUnixTimestamp64Milli(measured_at) FROM readings
 WHERE measured_at >= fromUnixTimestamp64Milli({since:Int64}) AND measured_at < fromUnixTimestamp64Milli({until:Int64}) AND quantity = 'number'
@@ -39,7 +39,7 @@ class Observer:
             self._times[partition].append(now)
 
     def stored(self) -> int:
-        """How many readings there are; this does read all."""
+        """How many readings came since and are there; this does read all messages."""
         return int(self._client.query(_COUNT, self._since).result_rows[0][0])
 
     def latencies(self, since: float, until: float) -> list[float]:
