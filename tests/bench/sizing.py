@@ -111,8 +111,8 @@ def costs(figures: Mapping[str, Any]) -> Costs:
     )
 
 
-def section(of: Costs, bytes_of: Footprint) -> str:
-    """What things cost, and what fleets need, in Markdown."""
+def section(of: Costs, bytes_of: Footprint, about: str) -> str:
+    """What things cost, on which machine, and what fleets need, in Markdown."""
     headers = (
         *("devices", "each sends", "messages/s", "edges", "processors", "sinks", "partitions", "memory, all"),
         *("Kafka a day", "ClickHouse cores", "`readings` a day", "`messages` a day", "`readings_1m` a day"),
@@ -120,7 +120,8 @@ def section(of: Costs, bytes_of: Footprint) -> str:
     needs = [
         (devices, cadence, need(of, bytes_of, devices, cadence)) for devices in FLEETS for cadence in CADENCES
     ]
-    return f"{_costs(of, bytes_of)}\n\n{table(headers, (_row(*each) for each in needs))}"
+    parts = _costs(of, bytes_of), f"CPU of {about}", table(headers, (_row(*each) for each in needs))
+    return "\n\n".join(parts)
 
 
 def _costs(of: Costs, bytes_of: Footprint) -> str:
@@ -176,7 +177,8 @@ def main() -> None:
     parser.add_argument("--page", type=Path, metavar="FILE", help="which page the tables go into")
     arguments = parser.parse_args()
     figures = msgspec.json.decode(arguments.figures.read_bytes())
-    found = section(costs(figures), asyncio.run(footprint()))
+    (about,) = [result["about"] for result in figures["results"] if result["line"] == "process"]
+    found = section(costs(figures), asyncio.run(footprint()), about)
     print(found)
     if arguments.page:
         rewrite(arguments.page, COMMAND, found)
