@@ -35,6 +35,8 @@ def test_the_page_has_the_newest_table_of_each_line(copy: Path):
     assert "1,234" in written.split("### ")[2]
     assert "another machine" in written.split("### ")[2]
     assert written.split("### ")[3] == before.split("### ")[3]
+    assert copy.read_text().partition("### ")[0] == before.partition("### ")[0]
+    assert copy.read_text().rpartition("<!-- ")[2] == before.rpartition("<!-- ")[2]
 
 
 def test_the_file_has_the_newest_figures_of_each_line(tmp_path: Path):

@@ -88,6 +88,30 @@ async def test_a_full_queue_refuses_the_next_record(nowhere):
     assert all(isinstance(future.exception(), Undelivered) for future in waiting)
 
 
+async def test_a_record_that_cannot_be_queued_keeps_no_other_back(kafka, read):
+    """Of many records each is heard of once: of one that is too large at once, of the others when they are on the log."""
+    heard, done = [], asyncio.Event()
+
+    def settled(error):
+        heard.append(error)
+        if len(heard) == 3:
+            done.set()
+
+    values = [b"first", bytes(8192), b"third"]
+    async with Publisher(kafka, delivery_timeout=10, max_record_bytes=8192) as publisher:
+        publisher.post([("raw-graph", value, b"4", [("identity", b"\1")]) for value in values], settled)
+        at_once = list(heard)
+        await asyncio.wait_for(done.wait(), 10)
+
+        records = read("raw-graph", 1, 2)
+
+    assert [TooLarge] == [type(error) for error in at_once]
+    assert [None, None] == heard[1:]
+    assert [(b"first", [("identity", b"\1")]), (b"third", [("identity", b"\1")])] == [
+        (record.value(), record.headers()) for record in records
+    ]
+
+
 async def test_what_waits_is_shown(nowhere):
     """The records that Kafka has not acknowledged are counted when somebody asks, and no more once they are settled."""
     async with Publisher(nowhere, delivery_timeout=0.5) as publisher:
