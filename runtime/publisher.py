@@ -58,6 +58,9 @@ LEAVE_SECONDS = 10.0
 Settled = Callable[[PublishError | None], None]
 """Hears what became of a record: None when it is on the log."""
 
+Delivered = Callable[[KafkaError | None, Any], None]
+"""The same for librdkafka's ears."""
+
 Outgoing = tuple[str, bytes | None, bytes | None, list[tuple[str, str | bytes | None]]]
 """A record on its way: topic, value, key, headers."""
 
@@ -167,17 +170,16 @@ class Publisher:
         """
         future: asyncio.Future[None] = self._loop.create_future()
 
-        def delivered(error: KafkaError | None, _: Any) -> None:
-            self._unsettled -= 1
+        def settled(error: PublishError | None) -> None:
             if future.cancelled():
                 return
             if error is None:
                 future.set_result(None)
             else:
-                future.set_exception(_translated(error))
+                future.set_exception(error)
 
         record: Outgoing = (topic, value, key, list(headers))
-        self._produce(record, delivered, partition=partition, timestamp_ms=timestamp_ms)
+        self._produce(record, self._telling(settled), partition=partition, timestamp_ms=timestamp_ms)
         return future
 
     def post(self, records: Iterable[Outgoing], settled: Settled) -> None:
@@ -186,21 +188,24 @@ class Publisher:
         Of a record that cannot even be queued it hears at once, with what `send` would raise, and those behind it are queued
         all the same.
         """
-
-        def delivered(error: KafkaError | None, _: Any) -> None:
-            self._unsettled -= 1
-            settled(None if error is None else _translated(error))
-
+        delivered = self._telling(settled)
         for record in records:
             try:
                 self._produce(record, delivered)
             except PublishError as error:
                 settled(error)
 
+    def _telling(self, settled: Settled) -> Delivered:
+        def delivered(error: KafkaError | None, _: Any) -> None:
+            self._unsettled -= 1
+            settled(None if error is None else _translated(error))
+
+        return delivered
+
     def _produce(
         self,
         record: Outgoing,
-        delivered: Callable[[KafkaError | None, Any], None],
+        delivered: Delivered,
         *,
         partition: int = -1,
         timestamp_ms: int = 0,
@@ -218,7 +223,7 @@ class Publisher:
         except KafkaException as error:
             raise _translated(error.args[0]) from error
         self._unsettled += 1
-        if self._unsettled == 1 and self._idle.is_set():
+        if self._idle.is_set():
             self._idle.clear()
             self._timer.cancel()
             self._timer = self._loop.call_later(BUSY_SECONDS, self._look)

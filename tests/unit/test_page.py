@@ -1,5 +1,6 @@
 """Each run writes its own section of the page, and only a whole one does."""
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -31,9 +32,7 @@ def _result(*findings: str) -> Result:
 
 @pytest.fixture(name="copy")
 def _copy(tmp_path: Path) -> Path:
-    copy = tmp_path / "page.md"
-    copy.write_text(PAGE.read_text())
-    return copy
+    return Path(shutil.copy(PAGE, tmp_path))
 
 
 def test_sections_do_not_disturb_each_other(copy: Path):

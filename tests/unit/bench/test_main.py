@@ -1,6 +1,7 @@
 """What a line found takes the place of what it found before; what other lines found stays."""
 
 import re
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -19,9 +20,7 @@ def _result(line: str, work: int) -> Result:
 
 @pytest.fixture(name="copy")
 def _copy(tmp_path: Path) -> Path:
-    copy = tmp_path / "page.md"
-    copy.write_text(PAGE.read_text())
-    return copy
+    return Path(shutil.copy(PAGE, tmp_path))
 
 
 def test_the_page_has_the_newest_table_of_each_line(copy: Path):
