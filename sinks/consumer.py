@@ -205,7 +205,7 @@ class BlockConsumer:
         partition = self._owned.get(message.partition())
         if partition is None or message.offset() < partition.position:
             return
-        partition.add(message.offset(), *read(message, self._topic_id, skip_lost=self._settings.skip_lost))
+        partition.add(read(message, self._topic_id, skip_lost=self._settings.skip_lost), len(message))
 
     def _judge(self, error: KafkaError, number: int) -> None:
         """Raise, unless librdkafka goes on by itself."""

@@ -2,22 +2,19 @@
 
 from typing import Any
 
-import pyarrow as pa
 import structlog
 
 from schemas.dead_letter import DeadLetter, Reason
 from schemas.reading_block import Fate, MessageRow, NotABlock, Span, decode, encode
 from schemas.topics import MAX_RAW_BYTES, READINGS
+from sinks.sink import Block
 from sinks.stranded import Stranded
 
 log = structlog.get_logger()
 
-Incoming = tuple[Span, pa.RecordBatch, DeadLetter | None]
-"""Where the messages come from, the messages, and what Kafka gets of a record that is no block."""
 
-
-def read(message: Any, topic_id: str, *, skip_lost: bool) -> Incoming:
-    """The record; what never was a block is stored as one dead letter, once like everything else.
+def read(message: Any, topic_id: str, *, skip_lost: bool) -> Block:
+    """The record as a block; what never was a block is stored as one dead letter, once like everything else.
 
     Raises:
         Stranded: it is a block, so accepted messages are in it, and nobody can say which; unless it may be skipped.
@@ -28,7 +25,7 @@ def read(message: Any, topic_id: str, *, skip_lost: bool) -> Incoming:
     except NotABlock as error:
         return _unreadable(message, topic_id, str(error))
     try:
-        return span, decode(message.value() or b""), None
+        return Block(offset=message.offset(), span=span, messages=decode(message.value() or b""))
     except NotABlock as error:
         damaged = (
             f"{READINGS} [{message.partition()}]: the block at offset {message.offset()} cannot be read ({error}); it"
@@ -43,8 +40,8 @@ def read(message: Any, topic_id: str, *, skip_lost: bool) -> Incoming:
         return _unreadable(message, topic_id, str(error))
 
 
-def _unreadable(message: Any, topic_id: str, error: str) -> Incoming:
-    """As a block of one dead letter, whose origin is its own place in `readings`, and that letter for Kafka."""
+def _unreadable(message: Any, topic_id: str, error: str) -> Block:
+    """As a block of one dead letter, whose origin is its own place in `readings`."""
     offset = message.offset()
     time_ms = message.timestamp()[1]
     span = Span(
@@ -64,7 +61,8 @@ def _unreadable(message: Any, topic_id: str, error: str) -> Incoming:
         error=error,
         body=message.value() or b"",
     )
-    return span, decode(encode([row])), _letter(message, span, error)
+    letter = _letter(message, span, error)
+    return Block(offset=offset, span=span, messages=decode(encode([row])), letter=letter)
 
 
 def _letter(message: Any, span: Span, error: str) -> DeadLetter:

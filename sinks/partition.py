@@ -10,7 +10,6 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.dead_letter import DeadLetter
 from schemas.reading_block import Span
 from schemas.topics import READINGS
 from sinks import metrics
@@ -22,7 +21,7 @@ BLOCK_BYTES = 36 << 10
 
 
 class _Held(NamedTuple):
-    """A block that waits, and its size, which takes longer to ask than to remember."""
+    """A block that waits, and its size."""
 
     block: Block
     rows: int
@@ -86,16 +85,13 @@ class Partition:
                     f" {span.first} on: the blocks in between were deleted before they were stored"
                 )
 
-    def add(
-        self, offset: int, span: Span, messages: pa.RecordBatch, letter: DeadLetter | None = None
-    ) -> None:
-        """Append a consumed block, or what was no block as the letter that it becomes."""
+    def add(self, block: Block, size: int) -> None:
+        """Append a consumed block of so many bytes."""
         if not self._blocks:
             self.since = self._monotonic()
-        block = Block(offset=offset, span=span, messages=messages, letter=letter)
-        held = _Held(block, _rows(messages), messages.get_total_buffer_size())
+        held = _Held(block, _rows(block.messages), size)
         self._blocks.append(held)
-        self.position = offset + 1
+        self.position = block.offset + 1
         self.rows += held.rows
         self.bytes += held.bytes
 

@@ -30,7 +30,6 @@ def tables(batch: Batch) -> dict[str, pa.Table]:
     messages = _messages(batch.blocks)
     if messages.num_rows == 0:
         return {}
-    dead = messages.filter(pc.equal(messages["fate"], Fate.DEAD_LETTER.value))
     counted = messages.set_column(
         messages.schema.get_field_index("readings"),
         "readings",
@@ -40,7 +39,7 @@ def tables(batch: Batch) -> dict[str, pa.Table]:
     counted = counted.set_column(counted.schema.get_field_index("labels"), "labels", labels)
     found = {
         "messages": counted.select(_MESSAGE),
-        "dead_letters": dead.select(_DEAD_LETTER),
+        "dead_letters": _dead(messages),
         "readings": _readings(messages),
     }
     return {name: table.combine_chunks() for name, table in found.items() if table.num_rows}
@@ -62,27 +61,36 @@ def _messages(blocks: Sequence[Block]) -> pa.Table:
         )
     ]
     topics, topic_ids, partitions = zip(*(origin for origin, _ in runs), strict=True)
-    run_of = pa.concat_arrays([pa.repeat(index, count) for index, (_, count) in enumerate(runs)])
+    run_of = pa.concat_arrays(
+        [pa.repeat(pa.scalar(index, pa.uint32()), count) for index, (_, count) in enumerate(runs)]
+    )
     for name, values in (
         ("origin_topic", pa.array(topics).dictionary_encode()),
         ("origin_topic_id", pa.array(topic_ids).dictionary_encode()),
         ("origin_partition", pa.array(partitions, pa.uint16())),
     ):
-        table = table.append_column(name, values.take(run_of))
+        table = table.append_column(name, pc.take(values, run_of, boundscheck=False))
     return table
+
+
+def _dead(messages: pa.Table) -> pa.Table:
+    fates = messages["fate"].chunk(0)
+    # By its index: to compare words, Arrow would first make one of every row.
+    index = fates.dictionary.index(Fate.DEAD_LETTER.value)
+    return messages.select(_DEAD_LETTER).filter(pc.equal(fates.indices, index))
 
 
 def _readings(messages: pa.Table) -> pa.Table:
     nested = messages["readings"].chunk(0)
     parents = pc.list_parent_indices(nested)
     values = nested.flatten()
-    starts = nested.offsets.take(parents)
+    starts = pc.take(pc.subtract(nested.offsets, nested.offsets[0]), parents, boundscheck=False)
     columns = {
         name: pc.take(messages[name].chunk(0), parents, boundscheck=False)
         for name in (*_CONTEXT, "origin_partition", "origin_offset")
     }
-    position = pc.subtract(pa.arange(0, len(values)), pc.subtract(starts, nested.offsets[0]))
-    columns["position"] = position.cast(pa.uint32())
+    places = pa.arange(0, len(values)).cast(pa.int32(), safe=False)
+    columns["position"] = pc.subtract(places, starts).view(pa.uint32())
     for index, field in enumerate(READING):
         columns[field.name] = values.field(index)
     return pa.table(columns)
@@ -91,4 +99,4 @@ def _readings(messages: pa.Table) -> pa.Table:
 def _labels(column: pa.DictionaryArray) -> pa.Array:
     """Each label set is parsed once, however many messages carry it."""
     parsed = [list(json.loads(text).items()) for text in column.dictionary.to_pylist()]
-    return pa.array(parsed, _LABELS).take(column.indices)
+    return pc.take(pa.array(parsed, _LABELS), column.indices, boundscheck=False)

@@ -38,6 +38,10 @@ class Record:
         """As confluent-kafka."""
         return self.content
 
+    def __len__(self) -> int:
+        """As confluent-kafka: of its value."""
+        return len(self.content or b"")
+
     def key(self) -> bytes:
         """As confluent-kafka."""
         return b"key"

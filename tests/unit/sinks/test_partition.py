@@ -13,10 +13,12 @@ from schemas.reading_block import Span
 from sinks.clickhouse.tables import tables
 from sinks.partition import BLOCK_BYTES, Partition
 from sinks.progress import Pending, Progress
-from sinks.sink import Batch
+from sinks.sink import Batch, Block
 from tests.support.blocks import origins, run, span
 
 FULL = {"rows": 1 << 30, "size": 1 << 30}
+BYTES = 100
+"""Of a message in a block."""
 NEVER = {**FULL, "seconds": 1e9}
 
 
@@ -42,7 +44,13 @@ def _batch(partition: Partition, *, rows: int, size: int) -> tuple[Batch, Progre
 def _add(partition: Partition, *borders: tuple[int, int]) -> None:
     """Blocks that cover these raw offsets, one behind the other."""
     for first, last in borders:
-        partition.add(partition.position, span(first, last), run(first, last))
+        _take(partition, span(first, last), run(first, last))
+
+
+def _take(partition: Partition, covered: Span, messages: pa.RecordBatch) -> None:
+    partition.add(
+        Block(offset=partition.position, span=covered, messages=messages), BYTES * messages.num_rows
+    )
 
 
 def test_nothing_is_due_when_nothing_came():
@@ -67,7 +75,7 @@ def test_messages_without_readings_count_as_rows():
     partition = _partition()
     bare = run(0, 4).drop_columns(["readings"])
     empty = pa.array([[]] * 5, run(0, 0).schema.field("readings").type)
-    partition.add(0, span(0, 4), bare.append_column("readings", empty))
+    _take(partition, span(0, 4), bare.append_column("readings", empty))
 
     assert partition.rows == 5
 
@@ -119,7 +127,7 @@ def test_what_is_done_is_forgotten():
 
     partition.done(batch, after)
 
-    assert (partition.rows, partition.bytes) == (5, run(2, 6).get_total_buffer_size())
+    assert (partition.rows, partition.bytes) == (5, 5 * BYTES)
 
 
 def test_a_small_block_takes_more_than_its_columns():
@@ -182,8 +190,8 @@ def test_a_repeat_with_other_borders_is_dropped():
 def test_raw_topics_do_not_mix():
     """Equal offsets of two raw topics, or of a topic that was created anew, are different messages."""
     partition = _partition(Progress(topic_id="r", stored={"old": 100}))
-    partition.add(0, span(0, 1, topic_id="new"), run(0, 1))
-    partition.add(1, span(0, 1, topic_id="other"), run(0, 1))
+    _take(partition, span(0, 1, topic_id="new"), run(0, 1))
+    _take(partition, span(0, 1, topic_id="other"), run(0, 1))
 
     batch, after = _batch(partition, **FULL)
 
@@ -240,7 +248,7 @@ class _World:
 
     def _round(self, partition: Partition, fetched: int, rows: int, crash: str) -> bool:
         for at in range(partition.position, min(partition.position + fetched, len(self.log))):
-            partition.add(at, self.log[at], run(self.log[at].first, self.log[at].last))
+            _take(partition, self.log[at], run(self.log[at].first, self.log[at].last))
         while partition.due(rows=rows, size=1 << 30, seconds=0):
             if crash == "before the record":
                 return True
