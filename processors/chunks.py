@@ -307,7 +307,7 @@ class ChunkApp(faust.App):
     """A Faust app whose `chunk_topics` are delivered in chunks of up to `chunk_messages` records."""
 
     chunk_topics: frozenset[str] = frozenset()
-    chunk_messages: int = 1000
+    chunk_messages: int = 2000
     fetch_seconds: float = 0.1
     grace_seconds: float = 20.0
     """Half of it is for what is in flight."""

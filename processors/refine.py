@@ -21,6 +21,9 @@ from schemas.topics import MAX_RAW_BYTES
 BLOCK_BYTES = 1 << 20
 """A block larger than this is split, so that the sink can gather in small steps."""
 
+BLOCK_READINGS = 8000
+"""More readings than these mostly make such a block: they are split before, and not encoded twice."""
+
 LARGEST_BLOCK_BYTES = 7 << 20
 """A message whose readings need more is a dead letter: the topic would not take its block."""
 
@@ -164,11 +167,11 @@ def blocks(rows: Sequence[MessageRow], source: Source, *, time: int) -> list[tup
 
     `time` is the log's time before the first of them.
     """
+    if len(rows) > 1 and sum(len(row.readings) for row in rows) > BLOCK_READINGS:
+        return _halves(rows, source, time)
     data = reading_block.encode(rows)
     if len(rows) > 1 and len(data) > BLOCK_BYTES:
-        middle = len(rows) // 2
-        early = blocks(rows[:middle], source, time=time)
-        return [*early, *blocks(rows[middle:], source, time=early[-1][0].time)]
+        return _halves(rows, source, time)
     span = Span(
         topic=source.topic,
         topic_id=source.topic_id,
@@ -178,6 +181,12 @@ def blocks(rows: Sequence[MessageRow], source: Source, *, time: int) -> list[tup
         time=max(time, *(row.logged_at for row in rows)),
     )
     return [(span, data)]
+
+
+def _halves(rows: Sequence[MessageRow], source: Source, time: int) -> list[tuple[Span, bytes]]:
+    middle = len(rows) // 2
+    early = blocks(rows[:middle], source, time=time)
+    return [*early, *blocks(rows[middle:], source, time=early[-1][0].time)]
 
 
 def _check_size(readings: Sequence[Reading]) -> None:

@@ -22,7 +22,7 @@ class ProcessSettings(Section, env_prefix="HEADRACE_PROCESS__"):
         "beyond it the oldest quarter of the largest window is forgotten early, and its late repeats count as new.",
     )
     rebuild_threads: int = Field(4, gt=0, description="Windows that are rebuilt at the same time.")
-    chunk_messages: int = Field(1000, gt=0, le=5000, description="Most messages that become one block.")
+    chunk_messages: int = Field(2000, gt=0, le=5000, description="Most messages that become one block.")
     fetch_seconds: float = Field(
         0.1,
         gt=0,
@@ -30,7 +30,7 @@ class ProcessSettings(Section, env_prefix="HEADRACE_PROCESS__"):
         description="Seconds for which Kafka gathers messages while there are few: fewer and larger blocks, for that much more latency.",
     )
     chunks_in_flight: int = Field(
-        16,
+        8,
         gt=0,
         description="Chunks whose blocks Kafka has not acknowledged yet; as many may wait before them.",
     )

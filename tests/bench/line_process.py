@@ -22,6 +22,7 @@ from headrace.stack.stack import Stack
 from processors.app import GARBAGE
 from processors.dedupe import Window
 from processors.refine import RawRecord, Source, blocks, refine
+from processors.settings import ProcessSettings
 from runtime.settings import KafkaSettings
 from schemas.raw_record import read
 from schemas.topics import READINGS
@@ -35,7 +36,7 @@ DEVICES, REMEMBERED, BACKLOG = 100_000, 250_000, 75_000
 """Registered; and of each partition."""
 PEER_MESSAGES = 20_000
 """Of a partition: what a peer is given to do."""
-CHUNK = 1000
+CHUNK = ProcessSettings().chunk_messages
 """As many as a processor takes at once."""
 PEERS = ("quixstreams", "bytewax")
 """Each `peer_<name>.py`, run with the packages of `peers.lock`, that are not Headrace's."""

@@ -201,9 +201,10 @@ def test_a_block_names_what_it_covers():
     assert [5, 6, 7] == reading_block.decode(data).column("offset").to_pylist()
 
 
-def test_a_large_block_is_split(monkeypatch):
+@pytest.mark.parametrize("limit", ["BLOCK_BYTES", "BLOCK_READINGS"])
+def test_a_large_block_is_split(limit: str, monkeypatch):
     """Blocks that were split are whole, one after the other, and together what the one would have been."""
-    monkeypatch.setattr(refining, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(refining, limit, -1)
     made = blocks([row(offset) for offset in (5, 6, 7)], SOURCE, time=0)
 
     assert [(5, 5), (6, 6), (7, 7)] == [(span.first, span.last) for span, _ in made]
