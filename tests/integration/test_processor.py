@@ -417,7 +417,8 @@ async def test_faust_habit_a_redelivery_and_a_cleared_queue_inside_a_generation(
     That both happened is part of the test.
     """
     await asyncio.to_thread(produce, stack.bootstrap, [record(offset) for offset in range(2000)])
-    async with processor(stack, "-c", FORGETFUL) as running:
+    # Its agent waits for 30 chunks: as many have to fit in before it.
+    async with processor(stack, "-c", FORGETFUL, process__chunks_in_flight=30) as running:
         found = await emitted(stack, 1999)
         redelivered = running.counted("headrace_process_redelivered_total")
         sought = running.counted("headrace_process_reseeks_total")
