@@ -59,10 +59,10 @@ class Dropped(StrEnum):
 
 
 class Ending(StrEnum):
-    """Why a DTLS handshake or session is over: exactly one of these."""
+    """Why a TLS or DTLS handshake, or a DTLS session, is over without what it was for: exactly one of these."""
 
     CLOSED = "closed"
-    """The device said goodbye."""
+    """The device said goodbye, or is gone."""
     BROKEN = "broken"
     """OpenSSL or the certificate would not go on."""
     SILENT = "silent"
@@ -89,6 +89,12 @@ class GivenUp(StrEnum):
 CONNECTIONS = Gauge("headrace_edge_connections", "HTTP connections that are open.")
 EVICTED = Counter(
     "headrace_edge_connections_evicted", "HTTP connections that were closed to make room for another."
+)
+HANDSHAKES = Gauge("headrace_edge_handshakes", "TLS handshakes of HTTP connections that are under way.")
+HANDSHAKES_FAILED = Counter(
+    "headrace_edge_handshakes_failed",
+    "TLS handshakes of HTTP connections that did not come to their end, by why.",
+    ["reason"],
 )
 REMEMBERED_TOKENS = Gauge(
     "headrace_edge_remembered_tokens", "Verified bearer tokens that need not be verified again."
@@ -211,6 +217,11 @@ def count_dropped(reason: Dropped) -> None:
 def count_ended(reason: Ending, *, established: bool) -> None:
     """Count the end of a DTLS association."""
     DTLS_ENDED.labels("session" if established else "handshake", reason.value).inc()
+
+
+def count_handshake_failed(reason: Ending) -> None:
+    """Count a TLS handshake that led to no connection."""
+    HANDSHAKES_FAILED.labels(reason.value).inc()
 
 
 def count_given_up(reason: GivenUp) -> None:

@@ -17,6 +17,7 @@ from producers.http import not_http
 from producers.http.application import Application, application
 from producers.http.connections import Connections
 from producers.http.dialect import Request
+from producers.http.handshakes import Handshakes
 from producers.http.tls import ServerCertificate
 from producers.metrics import Credential
 from producers.outbox import KafkaOutbox
@@ -35,9 +36,6 @@ log = structlog.get_logger()
 
 GRACE = 5
 """Seconds that an answer may take beyond Kafka's acknowledgement, when the process stops."""
-
-HANDSHAKE = 10.0
-"""Seconds that a TLS handshake may take."""
 
 LINGER = 2.0
 """Seconds that the rest of a refused body is read and dropped, so that the client comes to read why it was refused."""
@@ -125,15 +123,11 @@ async def listening(
     )
     runner = web.ServerRunner(server, shutdown_timeout=grace)
     await runner.setup()
+    connections = Connections(server, most=most, patience=patience)
+    handshakes = Handshakes(connections, tls) if tls else None
     try:
         listener = await loop.create_server(
-            Connections(server, most=most, patience=patience),
-            settings.host,
-            settings.port,
-            ssl=tls,
-            ssl_handshake_timeout=HANDSHAKE if tls else None,
-            backlog=BACKLOG,
-            reuse_port=True,
+            handshakes or connections, settings.host, settings.port, backlog=BACKLOG, reuse_port=True
         )
         with closing(listener):
             bound: int = listener.sockets[0].getsockname()[1]
@@ -141,4 +135,6 @@ async def listening(
             yield bound
             log.info("stopping")
     finally:
+        if handshakes:
+            handshakes.stop()
         await runner.cleanup()

@@ -1,15 +1,19 @@
 """Connections that nobody should open: garbage, requests that never end, answers that nobody takes; all of them bounded."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+import uvloop
+from aiohttp import ClientSession, TCPConnector
 from prometheus_client import REGISTRY
+from yarl import URL
 
-from headrace.stack.pki import ensure_pki
-from producers.http import server
+from headrace.stack.pki import Pki, ensure_pki
+from producers.http import handshakes
 from producers.http.application import application
 from producers.http.server import serving
 from producers.settings import EdgeSettings, HttpSettings
@@ -25,6 +29,8 @@ LONG = LINE + b"X: " + b"x" * 9000
 DOCUMENT = b"GET /openapi.yaml HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+Run = Callable[[Coroutine[None, None, None]], None]
 
 
 @asynccontextmanager
@@ -168,17 +174,93 @@ async def test_answers_that_nobody_takes_are_not_kept():
         assert await is_served(served)
 
 
-async def test_a_tls_handshake_that_does_not_end_is_not_waited_for(tmp_path: Path, monkeypatch):
-    """Who connects to the TLS port, and says nothing, is closed."""
-    monkeypatch.setattr(server, "HANDSHAKE", 0.05)
-    pki = ensure_pki(tmp_path)
+@asynccontextmanager
+async def tls_edge(pki: Pki) -> AsyncIterator[Edge]:
+    """An edge that is reached over TLS."""
     settings = HttpSettings(
         port=0, certificate=str(pki.certificate("server")), private_key=str(pki.private_key("server"))
     )
+    trust = ssl.create_default_context(cafile=pki.authority)
     async with (
         application(MemoryOutbox(), DeviceTable(), settings, EdgeSettings()) as app,
         serving(app, settings, grace=5) as port,
+        ClientSession(f"https://localhost:{port}", connector=TCPConnector(ssl=trust)) as client,
     ):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        yield Edge(URL(f"https://127.0.0.1:{port}"), client)
+
+
+def failed(reason: str) -> float:
+    """How many TLS handshakes failed so."""
+    return REGISTRY.get_sample_value("headrace_edge_handshakes_failed_total", {"reason": reason}) or 0.0
+
+
+async def a_handshake_that_does_not_end(pki: Pki) -> None:
+    """It is closed, and counted."""
+    before = failed("silent")
+    async with tls_edge(pki) as served, streams(served) as ((reader, _),):
         await until(lambda: is_over(reader))
-        writer.transport.abort()
+        await until(lambda: figure("handshakes") == 0)
+        assert await is_served(served)
+    assert failed("silent") - before == 1
+
+
+async def handshakes_that_fail(pki: Pki) -> None:
+    """Each is counted by why."""
+    broken, closed = failed("broken"), failed("closed")
+    async with tls_edge(pki) as served, streams(served, 1, DOCUMENT) as ((reader, _),):
+        await until(lambda: is_over(reader))
+        async with streams(served):
+            await until(lambda: figure("handshakes") == 1)
+        await until(lambda: figure("handshakes") == 0)
+        assert await is_served(served)
+    assert (failed("broken") - broken, failed("closed") - closed) == (1, 1)
+
+
+async def more_handshakes_than_the_bound(pki: Pki) -> None:
+    """The oldest end, at once and in a rush, and newcomers are served."""
+    displaced = failed("displaced")
+    async with tls_edge(pki) as served, streams(served, MANY) as opened:
+        await until(lambda: sum(not is_over(reader) for reader, _ in opened) == 50)
+        assert not any(is_over(reader) for reader, _ in opened[-50:])
+        assert figure("handshakes") == 50
+        assert failed("displaced") - displaced == MANY - 50
+        assert await is_served(served)
+        assert failed("displaced") - displaced == MANY - 49
+    assert figure("handshakes") == 0
+
+
+async def a_handshake_when_the_edge_stops(pki: Pki) -> None:
+    """It ends with the edge."""
+    before = failed("stopped")
+    async with tls_edge(pki) as served:
+        reader, writer = await asyncio.open_connection(served.url.host, served.url.port)
+        await until(lambda: figure("handshakes") == 1)
+    assert failed("stopped") - before == 1
+    await until(lambda: is_over(reader))
+    writer.transport.abort()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_tls_handshake_that_does_not_end_is_not_waited_for(run: Run, tmp_path: Path, monkeypatch):
+    """Who connects to the TLS port, and says nothing, is closed."""
+    monkeypatch.setattr(handshakes, "SECONDS", 0.05)
+    run(a_handshake_that_does_not_end(ensure_pki(tmp_path)))
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_tls_handshake_that_fails_is_counted(run: Run, tmp_path: Path):
+    """Who speaks no TLS, or hangs up, costs nobody else anything."""
+    run(handshakes_that_fail(ensure_pki(tmp_path)))
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_tls_handshake_does_not_keep_the_edge_from_stopping(run: Run, tmp_path: Path):
+    """Who still shakes hands when the edge stops is closed."""
+    run(a_handshake_when_the_edge_stops(ensure_pki(tmp_path)))
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_tls_handshakes_are_bounded(run: Run, tmp_path: Path, monkeypatch):
+    """Of many that only begin the latest are waited for; whoever comes then is served."""
+    monkeypatch.setattr(handshakes, "MOST", 50)
+    run(more_handshakes_than_the_bound(ensure_pki(tmp_path)))
