@@ -87,7 +87,7 @@ class BlockConsumer:
         try:
             while not self._stopping():
                 self._throttle()
-                self._gather(POLL_SECONDS)
+                self._gather(self._idle())
                 while (partition := self._next()) is not None and not self._stopping():
                     self._write_or_give_up(partition)
                     # However many are due: a member that does not poll is put out of its group.
@@ -107,11 +107,17 @@ class BlockConsumer:
 
     def _poll(self, blocks: int, seconds: float) -> int:
         """How many records came."""
-        self.last_loop = self._monotonic()
+        # What comes now may have waited since the poll before: as long as an insert took.
+        since, self.last_loop = self.last_loop, self._monotonic()
         messages = self._consumer.consume(blocks, seconds)
         for message in messages:
-            self._take(message)
+            self._take(message, since)
         return len(messages)
+
+    def _idle(self) -> float:
+        """Seconds for which a poll may wait: no longer than until a batch is old enough."""
+        rests = (partition.rest(self._settings.batch_seconds) for partition in self._owned.values())
+        return max(0.0, min((POLL_SECONDS, *rests)))
 
     def _due(self, seconds: float) -> Iterator[Partition]:
         """Each of which a batch should be written now, at this age or when it is full."""
@@ -198,14 +204,15 @@ class BlockConsumer:
             self._owned.pop(revoked.partition, None)
             log.info("partition revoked", partition=revoked.partition)
 
-    def _take(self, message: _Message) -> None:
+    def _take(self, message: _Message, since: float) -> None:
         if message.error() is not None:
             self._judge(message.error(), message.partition())
             return
         partition = self._owned.get(message.partition())
         if partition is None or message.offset() < partition.position:
             return
-        partition.add(read(message, self._topic_id, skip_lost=self._settings.skip_lost), len(message))
+        block = read(message, self._topic_id, skip_lost=self._settings.skip_lost)
+        partition.add(block, len(message), since=since)
 
     def _judge(self, error: KafkaError, number: int) -> None:
         """Raise, unless librdkafka goes on by itself."""
@@ -239,7 +246,7 @@ class BlockConsumer:
                 del self._owned[partition.number]
 
     def _write(self, partition: Partition) -> None:
-        keeper = _Keeper(self, partition)
+        keeper, began = _Keeper(self, partition), self._monotonic()
         if not partition.known:
             recover(partition, self._sink, keeper)
             return  # and come back after a poll: these were requests enough
@@ -261,7 +268,7 @@ class BlockConsumer:
         reached(Moment.BATCH_STORED)
         self.commit(partition, batch.last + 1, after)
         reached(Moment.BATCH_COMMITTED)
-        partition.done(batch, after)
+        partition.done(batch, after, since=began)
         metrics.BATCHES.inc()
         metrics.REPLAYED.inc(int(replayed))
         for block in batch.blocks:

@@ -1,6 +1,7 @@
 """One partition of `readings` as a sink owns it: blocks gathered into batches, re-emitted messages dropped."""
 
 import dataclasses
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -59,7 +60,7 @@ class Partition:
         self.rows = 0
         self.bytes = 0
         self.since = 0.0
-        """When the oldest block that waits came, or the last batch was stored: by the clock."""
+        """When the oldest block that waits may have come, or the last batch was begun: by the clock."""
         self._monotonic = monotonic
         self._blocks: deque[_Held] = deque()
         self._expected: dict[str, int] = {}
@@ -85,10 +86,10 @@ class Partition:
                     f" {span.first} on: the blocks in between were deleted before they were stored"
                 )
 
-    def add(self, block: Block, size: int) -> None:
-        """Append a consumed block of so many bytes."""
+    def add(self, block: Block, size: int, *, since: float) -> None:
+        """Append a consumed block of so many bytes, that may have waited to be taken since then."""
         if not self._blocks:
-            self.since = self._monotonic()
+            self.since = since
         held = _Held(block, _rows(block.messages), size)
         self._blocks.append(held)
         self.position = block.offset + 1
@@ -106,7 +107,13 @@ class Partition:
             return self.complete
         if not self._blocks:
             return False
-        return self.rows >= rows or self.bytes >= size or self._monotonic() - self.since >= seconds
+        return self.rows >= rows or self.bytes >= size or self.rest(seconds) <= 0
+
+    def rest(self, seconds: float) -> float:
+        """Seconds until a batch is due by this age; one that an earlier owner recorded, or that nothing came for, never is."""
+        if self.progress.pending is not None or not self._blocks:
+            return math.inf
+        return self.since + seconds - self._monotonic()
 
     @property
     def complete(self) -> bool:
@@ -143,13 +150,13 @@ class Partition:
         )
         return batch, msgspec.structs.replace(self.progress, stored=stored, pending=None)
 
-    def done(self, batch: Batch, progress: Progress) -> None:
-        """Forget the blocks of a batch that is stored and committed."""
+    def done(self, batch: Batch, progress: Progress, *, since: float) -> None:
+        """Forget the blocks of a batch that is stored and committed; what is left ages from when it was begun."""
         while self._blocks and self._blocks[0].block.offset <= batch.last:
             held = self._blocks.popleft()
             self.rows -= held.rows
             self.bytes -= held.bytes
-        self.since = self._monotonic()
+        self.since = since
         self.progress = progress
 
     def _fill(self, rows: int, size: int) -> tuple[int, int]:

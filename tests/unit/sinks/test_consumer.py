@@ -642,6 +642,34 @@ def test_a_backlog_makes_full_batches():
     ]
 
 
+def test_what_came_during_an_insert_has_waited_for_it():
+    """A batch is due by its age as soon as it is taken, if an insert of another partition took that long."""
+    consumer = ScriptedConsumer(
+        _give(0, 1),
+        [record(0, 0, 40)],
+        [record(0, 0, 0, partition=1)],
+        lambda _: None,
+        committed=dict.fromkeys([0, 1], (0, Progress(topic_id="r").encode())),
+    )
+
+    _run_into(SlowSink(consumer), consumer, batch_rows=41)
+
+    assert [line for line in consumer.journal if line.startswith("insert")] == [
+        "insert 0 0-0",
+        "insert 1 0-0",
+    ]
+
+
+def test_no_poll_outwaits_a_batch():
+    """A batch is begun at the age that was set, not when a poll comes home after it."""
+    known = {0: (0, Progress(topic_id="r").encode())}
+    consumer = ScriptedConsumer(_give(0), [record(0, 0, 0)], (), (), (), lambda _: None, committed=known)
+
+    sink = _run(consumer, batch_rows=41, batch_seconds=0.25)
+
+    assert (_offsets(sink), consumer.now) == ([0], 0.25)
+
+
 def test_it_polls_between_the_question_and_the_batch():
     """What is stored is asked in a turn of its own: its requests and those of a batch do not add up between two polls."""
     sink = _has_stored(record(0, 0, 4))

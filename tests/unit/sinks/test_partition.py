@@ -1,5 +1,6 @@
 """One partition as a sink owns it."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -20,13 +21,15 @@ FULL = {"rows": 1 << 30, "size": 1 << 30}
 BYTES = 100
 """Of a message in a block."""
 NEVER = {**FULL, "seconds": 1e9}
+NOW = 100.0
+"""When a clock of these tests begins."""
 
 
 @dataclass
 class Clock:
     """A clock that a test turns."""
 
-    now: float = 100.0
+    now: float = NOW
 
     def __call__(self) -> float:
         """Seconds."""
@@ -48,9 +51,8 @@ def _add(partition: Partition, *borders: tuple[int, int]) -> None:
 
 
 def _take(partition: Partition, covered: Span, messages: pa.RecordBatch) -> None:
-    partition.add(
-        Block(offset=partition.position, span=covered, messages=messages), BYTES * messages.num_rows
-    )
+    block = Block(offset=partition.position, span=covered, messages=messages)
+    partition.add(block, BYTES * messages.num_rows, since=NOW)
 
 
 def test_nothing_is_due_when_nothing_came():
@@ -125,7 +127,7 @@ def test_what_is_done_is_forgotten():
     _add(partition, (0, 1), (2, 6))
     batch, after = _batch(partition, rows=1, size=1)
 
-    partition.done(batch, after)
+    partition.done(batch, after, since=NOW)
 
     assert (partition.rows, partition.bytes) == (5, 5 * BYTES)
 
@@ -139,14 +141,22 @@ def test_a_small_block_takes_more_than_its_columns():
 
 
 def test_the_rest_of_a_batch_ages_anew():
-    """What is left over is due by age only after the time of another batch."""
+    """What is left over is due by age when another batch could have gathered since this one was begun."""
     clock = Clock()
     partition = _partition(clock=clock)
     _add(partition, (0, 0), (1, 1))
-    clock.now += 1
-    partition.done(*_batch(partition, rows=1, size=1))
+    clock.now += 5
+    partition.done(*_batch(partition, rows=1, size=1), since=clock.now - 0.25)
 
-    assert not partition.due(**FULL, seconds=1)
+    assert (partition.due(**FULL, seconds=1), partition.rest(1)) == (False, 0.75)
+
+
+def test_what_age_does_not_make_due_is_not_waited_for():
+    """An empty partition never becomes due by age, nor one whose recorded batch is not complete."""
+    recorded = _partition(Progress(topic_id="r", pending=Pending(first=0, last=1)))
+    _add(recorded, (0, 0))
+
+    assert (_partition().rest(1), recorded.rest(1)) == (math.inf, math.inf)
 
 
 def test_a_recorded_range_waits_for_its_last_block():
@@ -265,7 +275,7 @@ class _World:
             self.committed = (batch.last + 1, after.encode())
             if crash == "after the commit":
                 return True
-            partition.done(batch, after)
+            partition.done(batch, after, since=NOW)
         return False
 
 
